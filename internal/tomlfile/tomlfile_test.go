@@ -12,16 +12,15 @@ import (
 )
 
 type sample struct {
-	Name    string                 `toml:"name"`
-	Count   int                    `toml:"count"`
-	On      bool                   `toml:"on"`
-	Max     size.Bytes             `toml:"max"`
-	Since   time.Time              `toml:"since"`
-	List    []string               `toml:"list"`
-	Nested  nested                 `toml:"nested"`
-	ByName  map[string]nested      `toml:"by_name"`
-	Members map[string][]string    `toml:"members"`
-	private map[string]interface{} //nolint:unused // no tag: not a key
+	Name    string              `toml:"name"`
+	Count   int                 `toml:"count"`
+	On      bool                `toml:"on"`
+	Max     size.Bytes          `toml:"max"`
+	Since   time.Time           `toml:"since"`
+	List    []string            `toml:"list"`
+	Nested  nested              `toml:"nested"`
+	ByName  map[string]nested   `toml:"by_name"`
+	Members map[string][]string `toml:"members"`
 }
 
 type nested struct {
