@@ -1,0 +1,53 @@
+package smtp
+
+// Envelope is what MAIL and RCPT said of a message (RFC 5321 2.3.1).
+type Envelope struct {
+	From     Address
+	To       []Recipient
+	UTF8     bool  // SMTPUTF8 was asked for (RFC 6531)
+	EightBit bool  // BODY=8BITMIME was said (RFC 6152)
+	Size     int64 // SIZE as announced (RFC 1870), 0: not said
+
+	// RFC 3461 4.3 and 4.4, as given, decoded.
+	EnvelopeID string // ENVID
+	Return     string // RET: "FULL", "HDRS" or ""
+}
+
+// Recipient is one forward-path with its delivery status parameters.
+type Recipient struct {
+	Address  Address
+	Original string // ORCPT as given (RFC 3461 4.2): "rfc822;a@b", or ""
+	Notify   Notify // NOTIFY (RFC 3461 4.1)
+}
+
+// Notify says when a sender wants to hear of a recipient. Zero is the
+// default of RFC 3461: on failure, and on delay where we see fit.
+type Notify uint8
+
+// The values of NOTIFY; NotifyNever stands alone.
+const (
+	NotifySuccess Notify = 1 << iota
+	NotifyFailure
+	NotifyDelay
+	NotifyNever
+)
+
+// Result is the outcome of one attempt for one recipient.
+type Result struct {
+	Recipient Address
+	Reply     *Reply // what the host said; nil when it said nothing
+	Host      string // name of the host that was spoken to, or ""
+	Remote    string // its address and port, or ""
+	TLS       string // version and cipher suite, or "" for none
+	Err       error  // the cause when there is no reply
+}
+
+// Done reports whether the recipient's host took the message.
+func (r Result) Done() bool { return r.Reply != nil && r.Reply.Is2xx() }
+
+// Permanent reports whether the attempt failed for good.
+func (r Result) Permanent() bool { return r.Reply != nil && r.Reply.Permanent() }
+
+// Temporary reports whether another attempt makes sense: everything that is
+// neither done nor refused for good, silence included.
+func (r Result) Temporary() bool { return !r.Done() && !r.Permanent() }
