@@ -1,0 +1,25 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A SyntaxError says where a command leaves the grammar. Its text holds nothing that the client sent.
+type SyntaxError struct{ Msg string }
+
+func (e *SyntaxError) Error() string { return e.Msg }
+
+// A TooBigError says that a limit on bytes or items was passed. The decoder is still in step with the client, unless the error
+// is joined with ErrDesync.
+type TooBigError struct {
+	What  string // "literal", "command line", …
+	Limit int64
+}
+
+func (e *TooBigError) Error() string {
+	return fmt.Sprintf("%s is over the limit of %d", e.What, e.Limit)
+}
+
+// ErrDesync: what follows in the stream may be data or commands, nobody can tell. The connection must be closed.
+var ErrDesync = errors.New("out of step with the client")
