@@ -86,7 +86,6 @@ func ParsePath(s string) (Address, error) {
 	return ParseAddress(inner)
 }
 
-
 // String returns the address as it may stand on the wire, quoted where it
 // must be, without angle brackets. The null address is "".
 func (a Address) String() string {
