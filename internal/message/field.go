@@ -1,0 +1,79 @@
+package message
+
+import "bytes"
+
+// field takes one field after the other from a header that is being scanned, and
+// holds the value of those that a Part or Envelope wants.
+type field struct {
+	open  bool // inside a field: a line that begins with white space belongs to it
+	want  bool
+	name  []byte
+	value []byte // unfolded; at most MaxFieldBytes
+}
+
+// start reads the first line of a field.
+func (f *field) start(w *window, p *Part) {
+	line := w.line()
+	f.open = true
+	f.want = false
+	if i := bytes.IndexByte(line, ':'); i >= 0 {
+		name := bytes.TrimRight(line[:i], " \t") // RFC 5322 4.5
+		if contentField(name) || p.isRoot() && envelopeField(name) {
+			f.want = true
+			f.name = append(f.name[:0], name...)
+			f.value = f.value[:0]
+			w.skip(i + 1)
+		}
+	}
+	f.read(w)
+	if f.want {
+		f.value = trimStart(f.value)
+	}
+}
+
+// trimStart takes away white space before a value; of one that is only white space,
+// the first byte.
+func trimStart(v []byte) []byte {
+	t := bytes.TrimLeft(v, " \t")
+	if len(t) == 0 && len(v) > 0 {
+		t = v[1:]
+	}
+	return v[:copy(v, t)]
+}
+
+// read reads to the end of the line.
+func (f *field) read(w *window) {
+	if !f.want {
+		w.skipLine()
+		return
+	}
+	for w.fill(1) {
+		b := w.line()
+		n := len(b)
+		last := b[n-1] == '\n'
+		room := MaxFieldBytes - len(f.value)
+		f.value = append(f.value, b[:min(n, room)]...)
+		w.skip(n)
+		if last {
+			if n <= room {
+				f.value = bytes.TrimSuffix(f.value[:len(f.value)-1], []byte{'\r'})
+			}
+			return
+		}
+	}
+}
+
+// end hands the field to p.
+func (f *field) end(p *Part) {
+	if f.open && f.want {
+		switch {
+		case equalFold(f.name, "mime-version"):
+			p.present |= hasMIME
+		case contentField(f.name):
+			p.setContent(f.name, f.value)
+		default:
+			p.Envelope.set(f.name, f.value)
+		}
+	}
+	f.open = false
+}
