@@ -1,0 +1,57 @@
+# make run    a mail host on 127.0.0.1 to play with
+# make test   everything that must be true before a commit
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  := -X main.version=$(VERSION)
+PREFIX   := /usr/local
+FUZZTIME := 10s
+export CGO_ENABLED := 0
+
+.PHONY: build run test tools check unit fuzz e2e e2e-compose bench install clean
+
+build: ## bin/buzon, static
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/buzon ./cmd/buzon
+
+run: build ## a host on 127.0.0.1, data under ./demo
+	@deploy/demo bin/buzon demo
+
+test: tools check unit e2e ## what .ci/run runs first
+
+tools: ## the programs that the tests need; installed where root may
+	@.ci/tools
+
+check: ## format, vet, staticcheck
+	@unformatted=$$(gofmt -s -l .); [[ -z $$unformatted ]] || { echo "gofmt -s: $$unformatted"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+unit: ## unit, dialogue, crash, layer and document tests, fuzz seeds; under the race detector
+	CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v '^buzon/internal/e2e')
+
+e2e: ## the real binary against real clients and servers
+	go test -timeout 20m -count=1 ./internal/e2e/...
+
+e2e-compose: ## two mail hosts in containers exchange mail; one is killed in the middle
+	deploy/e2e/run
+
+fuzz: ## every fuzz target for FUZZTIME
+	@for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+bench: ## Go benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+install: build ## under DESTDIR; an existing configuration is kept
+	install -D -m 0755 bin/buzon $(DESTDIR)$(PREFIX)/bin/buzon
+	install -D -m 0644 deploy/buzon.service $(DESTDIR)/lib/systemd/system/buzon.service
+	[[ -e $(DESTDIR)/etc/buzon/buzon.toml ]] || install -D -m 0640 deploy/buzon.toml $(DESTDIR)/etc/buzon/buzon.toml
+
+clean:
+	rm -rf bin
