@@ -2,6 +2,7 @@ package smtp
 
 // Envelope is what MAIL and RCPT said of a message (RFC 5321 2.3.1).
 type Envelope struct {
+	ID       string // the queue's name for the message in logs; "" before it has one
 	From     Address
 	To       []Recipient
 	UTF8     bool  // SMTPUTF8 was asked for (RFC 6531)
