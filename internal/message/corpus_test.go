@@ -40,6 +40,14 @@ func dovecotCorpus(t testing.TB) []sample {
 	for i, s := range structures {
 		add(fmt.Sprintf("structure %d", i), strings.ReplaceAll(s, "\n", "\r\n"))
 	}
+	for _, n := range []int{MaxDepth - 1, MaxDepth, MaxDepth + 1, MaxDepth + 10} {
+		add(fmt.Sprintf("%d multiparts in each other", n), nestedMultiparts(n))
+		add(fmt.Sprintf("%d messages in each other", n), nestedMessages(n))
+	}
+	for _, n := range []int{MaxParts - 2, MaxParts - 1, MaxParts, MaxParts + 3} {
+		add(fmt.Sprintf("%d parts", n), manyParts(n, "\r\nx\r\n"))
+	}
+	add("too many messages", manyParts(MaxParts/2+3, "Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nx\r\n"))
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for i := range 4000 {
 		add(fmt.Sprintf("random header %d", i), randomHeader(rnd))
@@ -145,6 +153,23 @@ var structures = []string{
 // mp is a multipart with the given boundary.
 func mp(boundary, fields, body string) string {
 	return fields + "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"" + boundary + "\"\n\n" + body
+}
+
+func nestedMultiparts(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "Content-Type: multipart/mixed; boundary=b%d.\r\n\r\n--b%d.\r\n", i, i)
+	}
+	b.WriteString("\r\nleaf\r\n")
+	return b.String()
+}
+
+func nestedMessages(n int) string {
+	return strings.Repeat("Content-Type: message/rfc822\r\n\r\n", n) + "Subject: x\r\n\r\nleaf\r\n"
+}
+
+func manyParts(n int, part string) string {
+	return "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n"+part, n) + "--b--\r\n"
 }
 
 func pick(rnd *rand.Rand, list ...string) string { return list[rnd.IntN(len(list))] }

@@ -2,19 +2,40 @@ package message
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
+	"io"
 	"iter"
 )
 
 // Field is one header field as it stands in the message.
 type Field struct {
-	Name   string // as written, without the colon and white space before it; "" for a line that is no field
+	Name   string // as written, without white space before the colon; "" for a line that is no field
 	Raw    []byte // the whole field: name, colon, value, folded lines, line ends
-	Offset int64  // of Raw from the start of the header
+	Offset int    // of Raw from the start of the header
+
+	value int // offset of the value in Raw
 }
 
-// Value returns the field's value unfolded and without white space around it.
-func (f Field) Value() string { panic("todo") }
+// Value returns the field's value unfolded (RFC 5322 2.2.3) and without white space
+// around it.
+func (f Field) Value() string { return string(unfold(f.Raw[f.value:])) }
+
+// unfold takes the line ends out of a value, and white space from around it.
+func unfold(v []byte) []byte {
+	out := make([]byte, 0, len(v))
+	for len(v) > 0 {
+		line := v
+		if i := bytes.IndexByte(v, '\n'); i >= 0 {
+			line = bytes.TrimSuffix(v[:i], []byte{'\r'})
+			v = v[i+1:]
+		} else {
+			v = nil
+		}
+		out = append(out, line...)
+	}
+	return bytes.Trim(out, " \t")
+}
 
 // Header is the header of a message or part, byte for byte and in order.
 type Header struct {
@@ -22,7 +43,9 @@ type Header struct {
 	fields []fieldSpan
 }
 
-type fieldSpan struct{ start, colon, end int }
+// fieldSpan says where in the raw header a field is. name is the length of its name,
+// value the distance to what follows the colon; both are 0 where there is no colon.
+type fieldSpan struct{ start, name, value, end int }
 
 // HeaderLimits bounds ReadHeader. Zero values mean the defaults of limits.go.
 type HeaderLimits struct {
@@ -38,15 +61,100 @@ var (
 	ErrFieldTooBig   = errors.New("header field is too big")
 )
 
-// ReadHeader reads up to and with the empty line that ends a header, so that r
-// stands at the first byte of the body. A header may end with the input.
-// A line that can be no field (and is not a folded one) ends the header before it
-// only where that line is empty; otherwise it is kept as a Field without Name.
-func ReadHeader(r *bufio.Reader, limits HeaderLimits) (*Header, error) { panic("todo") }
+// ReadHeader reads up to and with the empty line that ends a header, so that r stands
+// at the first byte of the body. A header may also end with the input. A line
+// that is no field is kept as a Field without Name.
+func ReadHeader(r *bufio.Reader, limits HeaderLimits) (*Header, error) {
+	maxBytes, maxFields, maxField := limits.Bytes, limits.Fields, limits.FieldBytes
+	if maxBytes == 0 {
+		maxBytes = MaxHeaderBytes
+	}
+	if maxFields == 0 {
+		maxFields = MaxHeaderFields
+	}
+	if maxField == 0 {
+		maxField = MaxFieldBytes
+	}
+	var raw []byte
+	fields, field := 0, 0 // how many, and how long the last one is
+	newLine := true
+	for {
+		chunk, err := r.ReadSlice('\n')
+		if len(raw)+len(chunk) > maxBytes {
+			return nil, ErrHeaderTooBig
+		}
+		raw = append(raw, chunk...)
+		switch {
+		case newLine && isEmptyLine(chunk):
+			return ParseHeader(raw), nil
+		case newLine && len(chunk) > 0 && (fields == 0 || !isFolded(chunk)):
+			if fields++; fields > maxFields {
+				return nil, ErrTooManyFields
+			}
+			field = 0
+		}
+		if field += len(chunk); field > maxField {
+			return nil, ErrFieldTooBig
+		}
+		switch err {
+		case nil:
+			newLine = true
+		case bufio.ErrBufferFull:
+			newLine = false
+		case io.EOF:
+			return ParseHeader(raw), nil
+		default:
+			return nil, err
+		}
+	}
+}
 
-// ParseHeader takes raw, a header with or without its empty line, without limits.
-// It keeps raw.
-func ParseHeader(raw []byte) *Header { panic("todo") }
+func isEmptyLine(line []byte) bool {
+	return len(line) == 1 && line[0] == '\n' || len(line) == 2 && line[0] == '\r' && line[1] == '\n'
+}
+
+func isFolded(line []byte) bool { return line[0] == ' ' || line[0] == '\t' }
+
+// ParseHeader takes raw, a header with or without its empty line, and whatever follows
+// it is ignored. It keeps raw, and has no limits.
+func ParseHeader(raw []byte) *Header {
+	h := &Header{}
+	end := eachField(raw, func(f fieldSpan) { h.fields = append(h.fields, f) })
+	h.raw = raw[:end]
+	return h
+}
+
+// eachField calls do for each field of a header and returns where the header ends,
+// behind its empty line.
+func eachField(raw []byte, do func(fieldSpan)) int {
+	pos := 0
+	for pos < len(raw) {
+		end := lineEnd(raw, pos)
+		if isEmptyLine(raw[pos:end]) {
+			return end
+		}
+		f := fieldSpan{start: pos}
+		if i := bytes.IndexByte(raw[pos:end], ':'); i >= 0 {
+			f.name = len(bytes.TrimRight(raw[pos:pos+i], " \t")) // RFC 5322 4.5
+			f.value = i + 1
+		}
+		for end < len(raw) && isFolded(raw[end:]) {
+			end = lineEnd(raw, end)
+		}
+		f.end = end
+		do(f)
+		pos = end
+	}
+	return pos
+}
+
+// lineEnd returns where the line that holds pos ends, behind its line feed.
+func lineEnd(b []byte, pos int) int {
+	if i := bytes.IndexByte(b[pos:], '\n'); i >= 0 {
+		return pos + i + 1
+	}
+	return len(b)
+}
 
 // Raw returns the header byte for byte, with its empty line if it had one.
 func (h *Header) Raw() []byte { return h.raw }
@@ -55,19 +163,70 @@ func (h *Header) Raw() []byte { return h.raw }
 func (h *Header) Len() int { return len(h.fields) }
 
 // Fields yields the fields in order.
-func (h *Header) Fields() iter.Seq[Field] { panic("todo") }
+func (h *Header) Fields() iter.Seq[Field] {
+	return func(yield func(Field) bool) {
+		for _, s := range h.fields {
+			raw := h.raw[s.start:s.end]
+			if !yield(Field{Name: string(raw[:s.name]), Raw: raw, Offset: s.start, value: s.value}) {
+				return
+			}
+		}
+	}
+}
 
-// Get returns the value of the first field called name (in any case), unfolded
-// and not decoded, or "".
-func (h *Header) Get(name string) string { panic("todo") }
+// Get returns the value of the first field called name (in any case), unfolded and not
+// decoded, or "".
+func (h *Header) Get(name string) string {
+	for f := range h.named(name) {
+		return f.Value()
+	}
+	return ""
+}
 
 // Values returns the values of all fields called name, in order.
-func (h *Header) Values(name string) []string { panic("todo") }
+func (h *Header) Values(name string) []string {
+	var list []string
+	for f := range h.named(name) {
+		list = append(list, f.Value())
+	}
+	return list
+}
 
 // Count returns how many fields are called name.
-func (h *Header) Count(name string) int { panic("todo") }
+func (h *Header) Count(name string) int {
+	n := 0
+	for range h.named(name) {
+		n++
+	}
+	return n
+}
 
-// AppendFields appends to dst what HEADER.FIELDS, or HEADER.FIELDS.NOT if not is
-// set, yields for header (RFC 9051 6.4.5.1): the fields named, byte for byte and in
-// their order, and an empty line. Names compare without regard to case.
-func AppendFields(dst, header []byte, names []string, not bool) []byte { panic("todo") }
+func (h *Header) named(name string) iter.Seq[Field] {
+	return func(yield func(Field) bool) {
+		for f := range h.Fields() {
+			if f.value > 0 && sameName(f.Name, name) && !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// sameName compares field names: ASCII letters without regard to case.
+func sameName(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}

@@ -56,6 +56,9 @@ func (p *parser) run() {
 			continue
 		}
 		if b < 0 {
+			if p.parts >= MaxParts {
+				p.bounds.truncate(0)
+			}
 			b = p.body()
 		}
 		// b delimits: the parts inside its multipart have ended.
@@ -101,7 +104,7 @@ func (p *parser) next(b int) bool {
 	} else {
 		p.bounds.truncate(b + 1)
 	}
-	if !p.w.skipLine() || closing {
+	if !p.w.skipLine() || closing || p.parts >= MaxParts {
 		return false
 	}
 	p.begin(&Part{present: hasMIME})
@@ -214,8 +217,8 @@ func (p *parser) openBody(at, lines int64) {
 	top.firstLine = lines
 	inDigest := len(p.open) > 1 && p.open[len(p.open)-2].kind == digest
 	top.settle(inDigest)
-	if len(p.open) > MaxDepth || p.parts >= MaxParts {
-		top.kind = single
+	if top.kind != single && (len(p.open) >= MaxDepth || p.parts >= MaxParts) {
+		top.kind, top.Type, top.Subtype = single, "application", "octet-stream"
 	}
 }
 
