@@ -148,25 +148,34 @@ func (d *Decoder) fill() error {
 	if d.dead != nil {
 		return d.dead
 	}
-	if d.BeforeRead != nil {
-		if err := d.BeforeRead(); err != nil {
-			return err
-		}
-	}
 	if d.buf == nil {
 		return d.fillIdle()
 	}
 	keep := min(lookBack, d.r)
 	copy(d.buf[:], d.buf[d.r-keep:d.r])
 	d.r, d.w = keep, keep
-	n, err := readSome(d.src, d.buf[d.w:])
+	n, err := d.read(d.buf[d.w:])
 	d.w += n
 	return err
 }
 
+// read reads something into p, after BeforeRead.
+func (d *Decoder) read(p []byte) (n int, err error) {
+	if d.BeforeRead != nil {
+		err = d.BeforeRead()
+	}
+	if err == nil {
+		n, err = readSome(d.src, p)
+	}
+	if err != nil {
+		err = &StreamError{err}
+	}
+	return n, err
+}
+
 // fillIdle reads the first bytes after an idle time into the small buffer and only then takes a large one.
 func (d *Decoder) fillIdle() error {
-	n, err := readSome(d.src, d.small[:])
+	n, err := d.read(d.small[:])
 	if err != nil {
 		return err
 	}
@@ -209,7 +218,7 @@ func (d *Decoder) peek() byte {
 // noEOF: an end of the stream within a command is not a clean end.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+		return &StreamError{io.ErrUnexpectedEOF}
 	}
 	return err
 }
@@ -404,4 +413,25 @@ func (d *Decoder) Line(limit int) ([]byte, error) {
 			return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
 		}
 	}
+}
+
+// PeekAt returns the byte n after the next one without consuming anything; 0 at an error. n must be small.
+func (d *Decoder) PeekAt(n int) byte {
+	if d.peek(); d.err != nil {
+		return 0
+	}
+	for d.r+n >= d.w {
+		if d.w == len(d.buf) { // make room behind
+			keep := min(lookBack, d.r)
+			d.w = copy(d.buf[:], d.buf[d.r-keep:d.w])
+			d.r = keep
+		}
+		m, err := d.read(d.buf[d.w:])
+		d.w += m
+		if err != nil {
+			d.die(noEOF(err))
+			return 0
+		}
+	}
+	return d.buf[d.r+n]
 }

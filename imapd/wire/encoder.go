@@ -185,7 +185,10 @@ func (e *Encoder) Copy(r io.Reader, n int64) *Encoder {
 		e.buf = b[:len(b)+m]
 		n -= int64(m)
 		if err != nil && n > 0 {
-			e.err = noEOF(err)
+			e.err = err
+			if err == io.EOF {
+				e.err = io.ErrUnexpectedEOF
+			}
 		}
 	}
 	return e

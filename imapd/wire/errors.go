@@ -21,5 +21,11 @@ func (e *TooBigError) Error() string {
 	return fmt.Sprintf("%s is over the limit of %d", e.What, e.Limit)
 }
 
+// A StreamError says that the connection itself failed: nothing more can be read.
+type StreamError struct{ Err error }
+
+func (e *StreamError) Error() string { return e.Err.Error() }
+func (e *StreamError) Unwrap() error { return e.Err }
+
 // ErrDesync: what follows in the stream may be data or commands, nobody can tell. The connection must be closed.
 var ErrDesync = errors.New("out of step with the client")

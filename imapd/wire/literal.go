@@ -58,14 +58,8 @@ func (l *Literal) Read(p []byte) (int, error) {
 		if d.dead != nil {
 			return 0, d.dead
 		}
-		if d.BeforeRead != nil {
-			if err := d.BeforeRead(); err != nil {
-				d.die(err)
-				return 0, err
-			}
-		}
 		var err error
-		if n, err = readSome(d.src, p); err != nil {
+		if n, err = d.read(p); err != nil {
 			err = noEOF(err)
 			d.die(err)
 			return 0, err

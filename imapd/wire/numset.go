@@ -194,3 +194,42 @@ func RangesOf[N ~uint32](nums []N) Ranges {
 	}
 	return rs
 }
+
+// Intersect returns the numbers that are in both sets.
+func (rs Ranges) Intersect(other Ranges) Ranges {
+	var out Ranges
+	for i, j := 0, 0; i < len(rs) && j < len(other); {
+		a, b := rs[i], other[j]
+		if first, last := max(a.First, b.First), min(a.Last, b.Last); first <= last {
+			out = append(out, Range{first, last})
+		}
+		if a.Last < b.Last {
+			i++
+		} else {
+			j++
+		}
+	}
+	return out
+}
+
+// Without returns the numbers of rs that are not in nums, which ascend.
+func Without[N ~uint32](rs Ranges, nums []N) Ranges {
+	var out Ranges
+	i := 0
+	for _, r := range rs {
+		next := uint64(r.First)
+		for i < len(nums) && uint32(nums[i]) < r.First {
+			i++
+		}
+		for ; i < len(nums) && uint32(nums[i]) <= r.Last; i++ {
+			if n := uint64(nums[i]); n > next {
+				out = append(out, Range{uint32(next), uint32(n - 1)})
+			}
+			next = uint64(nums[i]) + 1
+		}
+		if next <= uint64(r.Last) {
+			out = append(out, Range{uint32(next), r.Last})
+		}
+	}
+	return out
+}

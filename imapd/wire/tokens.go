@@ -313,3 +313,19 @@ func (d *Decoder) Flags() []string {
 	d.List(func() { flags = append(flags, d.Flag()) })
 	return flags
 }
+
+// HasWord consumes the atom word, in whatever case, if it comes next and ends there. word is in upper case and short.
+func (d *Decoder) HasWord(word string) bool {
+	for i := range len(word) {
+		if c := d.PeekAt(i); d.err != nil || c&^0x20 != word[i] {
+			return false
+		}
+	}
+	if class[d.PeekAt(len(word))]&inAtom != 0 {
+		return false
+	}
+	for range len(word) {
+		d.take()
+	}
+	return d.err == nil
+}
