@@ -1,0 +1,130 @@
+// Package mx hands a message to the rest of the world: it finds the hosts of a
+// domain (route.go), connects to them and speaks SMTP (session.go,
+// transaction.go), once (attempt.go). It keeps nothing and never retries: that
+// is the queue's work.
+package mx
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"buzon/internal/smtp"
+	"buzon/mx/dns"
+)
+
+// Config says who we are and which ways mail may take. Hostname and Resolver
+// are needed; the zero value of all else is the documented default.
+type Config struct {
+	// Hostname is our name in EHLO and, in MX records, a sign of a loop.
+	Hostname string
+	// Names are others of our names in MX records.
+	Names []string
+	// Addresses are ours besides those of this machine's interfaces: the public
+	// ones behind a NAT.
+	Addresses []netip.Addr
+
+	Resolver Resolver
+	// Port of MX hosts: 25 when zero.
+	Port uint16
+	// AllowPrivate lets DNS lead us to loopback and private addresses: for
+	// tests, and for networks whose DNS is as trusted as the configuration.
+	AllowPrivate bool
+
+	// Smarthost takes the mail of every domain that is not in Routes; nil: the
+	// domain's own MX hosts do.
+	Smarthost *Smarthost
+	// Routes are the smarthosts of single domains; a nil one means the domain's
+	// own MX hosts.
+	Routes map[string]*Smarthost
+	// RootCAs vouch for smarthosts: the system's when nil.
+	RootCAs *x509.CertPool
+
+	// AssumeEightBit sends 8-bit messages to hosts that do not say 8BITMIME.
+	// By default they are returned (5.6.3), as RFC 6152 3 demands of who does
+	// not convert: a conversion would break the signatures of the message.
+	AssumeEightBit bool
+
+	Timeouts Timeouts
+	// Dial connects to "address:port" over "tcp": net.Dialer's when nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Log  *slog.Logger // nothing is logged when nil
+}
+
+// A Client makes attempts. It is safe for concurrent use.
+type Client struct {
+	hostname       string
+	router         router
+	rootCAs        *x509.CertPool
+	assumeEightBit bool
+	times          Timeouts
+	dial           func(ctx context.Context, network, address string) (net.Conn, error)
+	log            *slog.Logger
+	farewells      sync.WaitGroup // sessions that wait for the answer to QUIT
+}
+
+// New returns a Client, or what is wrong with its configuration.
+func New(cfg Config) (*Client, error) {
+	hostname, err := dns.Name(cfg.Hostname)
+	if err != nil {
+		return nil, fmt.Errorf("host name %q: %w", cfg.Hostname, err)
+	}
+	if cfg.Resolver == nil {
+		return nil, errors.New("no resolver")
+	}
+	c := &Client{
+		hostname: hostname, rootCAs: cfg.RootCAs, assumeEightBit: cfg.AssumeEightBit,
+		times: cfg.Timeouts.withDefaults(), dial: cfg.Dial, log: cfg.Log,
+		router: router{
+			resolver: cfg.Resolver, names: []string{hostname}, port: cfg.Port, allowPrivate: cfg.AllowPrivate,
+			ownAddrs: func() []netip.Addr { return append(interfaceAddrs(), cfg.Addresses...) },
+			routes:   make(map[string]*Smarthost),
+		},
+	}
+	if c.router.port == 0 {
+		c.router.port = 25
+	}
+	if c.dial == nil {
+		c.dial = (&net.Dialer{}).DialContext
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	return c, c.router.configure(cfg)
+}
+
+// Send makes one attempt to hand msg, of size bytes with CRLF line ends, to
+// the recipients of env, who must all be of one domain. It returns a Result
+// for each, in their order, and always with a Reply: the host's own where Err
+// is nil, otherwise our words for the cause in Err. A message that may have
+// been taken, because the connection broke after its last byte, counts as a
+// temporary failure: better twice than never.
+//
+// The end of ctx ends the attempt at once.
+func (c *Client) Send(ctx context.Context, env smtp.Envelope, msg io.ReaderAt, size int64) []smtp.Result {
+	ctx, cancel := context.WithTimeout(ctx, c.times.Attempt)
+	defer cancel()
+	a := newAttempt(c, env, msg, size)
+	a.run(ctx)
+	return a.results
+}
+
+// Close waits for the sessions that are taking leave: two seconds at most.
+func (c *Client) Close() { c.farewells.Wait() }
+
+// dismiss ends a session without letting its caller wait: what was delivered
+// shall be on record as soon as it is.
+func (c *Client) dismiss(s *session) {
+	s.unbind()
+	c.farewells.Go(s.quit)
+}
+
+// since is a duration for the log.
+func since(start time.Time) time.Duration { return time.Since(start).Round(time.Millisecond) }

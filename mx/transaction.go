@@ -1,0 +1,261 @@
+package mx
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"buzon/internal/smtp"
+)
+
+const (
+	// maxRecipients of one transaction: what every host takes, RFC 5321 4.5.3.1.8.
+	maxRecipients = 100
+	// maxGroup bounds the commands that are sent without reading, so that they
+	// and their replies fit what lies between two sockets: a host that does not
+	// read before its replies are read cannot lock us up. RFC 2920 3.1.
+	maxGroup = 4 << 10
+)
+
+// transaction is one MAIL, its RCPTs and one DATA.
+type transaction struct {
+	s       *session
+	content *content
+	mail    string
+	rcpts   []string
+
+	mailReply, dataReply *smtp.Reply
+	accepted             []int // of rcpts: a yes to RCPT is worth nothing without the message
+
+	// replies has each recipient's last word: nil where there is none, and
+	// another host may be asked.
+	replies []*smtp.Reply
+	// taken says that the host took the message for somebody.
+	taken bool
+}
+
+func newTransaction(s *session, env smtp.Envelope, batch []int, c *content) *transaction {
+	t := &transaction{s: s, content: c, mail: mailCommand(s, env, c), replies: make([]*smtp.Reply, len(batch))}
+	for _, i := range batch {
+		t.rcpts = append(t.rcpts, "RCPT TO:<"+env.To[i].Address.String()+">")
+	}
+	return t
+}
+
+func mailCommand(s *session, env smtp.Envelope, c *content) string {
+	var b strings.Builder
+	b.WriteString("MAIL FROM:<" + env.From.String() + ">")
+	if s.ext.size {
+		fmt.Fprintf(&b, " SIZE=%d", c.octets)
+	}
+	if s.ext.eightBit && c.eightBit {
+		b.WriteString(" BODY=8BITMIME")
+	}
+	if s.ext.utf8 && needsUTF8(env, c) {
+		b.WriteString(" SMTPUTF8")
+	}
+	return b.String()
+}
+
+// run sends the transaction. A failure means that the session is of no more
+// use and that recipients without a reply may be tried elsewhere.
+func (t *transaction) run() *failure {
+	if t.s.dirty {
+		reply, err := t.s.command(t.s.times.Envelope, "RSET")
+		if err != nil {
+			return t.s.lost("RSET", err)
+		}
+		if !reply.Is2xx() {
+			return refused(reply, "RSET")
+		}
+	}
+	t.s.dirty = true
+	if f := t.envelope(); f != nil {
+		return f
+	}
+	began := t.dataReply != nil && t.dataReply.Code == 354
+	switch {
+	case !t.mailReply.Is2xx():
+		t.s.broken = began // with a message that would have no sender
+		return t.answer(t.everyone(), t.mailReply, "MAIL")
+	case len(t.accepted) == 0 && began:
+		return t.sendNothing()
+	case len(t.accepted) == 0:
+		return nil
+	case !began:
+		return t.answer(t.accepted, t.dataReply, "DATA")
+	}
+	return t.body()
+}
+
+// envelope sends MAIL, RCPT and DATA, in groups where the host pipelines, and
+// reads all their replies.
+func (t *transaction) envelope() *failure {
+	commands := append(append([]string{t.mail}, t.rcpts...), "DATA")
+	for first := 0; first < len(commands); {
+		end := t.group(commands, first)
+		if commands[first] == "DATA" && len(t.accepted) == 0 {
+			return nil
+		}
+		for _, line := range commands[first:end] {
+			if err := t.s.put(line); err != nil {
+				return t.s.lost("envelope", err)
+			}
+		}
+		if err := t.s.flush(); err != nil {
+			return t.s.lost("envelope", err)
+		}
+		for n := first; n < end; n++ {
+			if f := t.readReply(n, len(commands)); f != nil {
+				return f
+			}
+		}
+		if !t.mailReply.Is2xx() {
+			return nil
+		}
+		first = end
+	}
+	return nil
+}
+
+// group returns the end of the group of commands that begins with first.
+func (t *transaction) group(commands []string, first int) int {
+	end := first + 1
+	if !t.s.ext.pipelining {
+		return end
+	}
+	for size := len(commands[first]); end < len(commands); end++ {
+		if size += len(commands[end]) + 2; size > maxGroup {
+			break
+		}
+	}
+	return end
+}
+
+// readReply reads the reply to command n of total: MAIL, recipients, DATA.
+func (t *transaction) readReply(n, total int) *failure {
+	wait, phase := t.s.times.Envelope, "MAIL"
+	switch {
+	case n == total-1:
+		wait, phase = t.s.times.Data, "DATA"
+	case n > 0:
+		phase = "RCPT"
+	}
+	raw, err := t.s.read(wait)
+	if err != nil {
+		return t.s.lost(phase, err)
+	}
+	reply := raw.reply()
+	if reply.Code == 421 {
+		return refused(reply, phase)
+	}
+	switch phase {
+	case "MAIL":
+		t.mailReply = reply
+	case "DATA":
+		t.dataReply = reply
+	default:
+		if reply.Code == 552 {
+			// RFC 5321 4.5.3.1.10: hosts of old mean 452, too many recipients.
+			reply = smtp.NewReply(452, [3]int{4, reply.Enhanced[1], reply.Enhanced[2]}, reply.Text)
+		}
+		switch {
+		case reply.Is2xx():
+			t.accepted = append(t.accepted, n-1)
+		case reply.Code/100 == 3:
+			return t.s.lost(phase, fmt.Errorf("%w: %s", errProtocol, reply))
+		default:
+			t.replies[n-1] = reply
+		}
+	}
+	return nil
+}
+
+// tooMany reports a recipient that the host takes in another transaction.
+func tooMany(r *smtp.Reply) bool {
+	return r.Code == 452 && (r.Enhanced == [3]int{4, 5, 3} || r.Enhanced[1] == 0)
+}
+
+// everyone is every recipient, whatever a pipelining host said to their RCPT.
+func (t *transaction) everyone() []int {
+	list := make([]int, len(t.replies))
+	for k := range list {
+		list[k] = k
+	}
+	return list
+}
+
+// answer gives recipients the reply that ended the transaction.
+func (t *transaction) answer(list []int, reply *smtp.Reply, phase string) *failure {
+	if !reply.Temporary() && !reply.Permanent() {
+		return t.s.lost(phase, fmt.Errorf("%w: %s", errProtocol, reply))
+	}
+	for _, k := range list {
+		t.replies[k] = reply
+	}
+	return nil
+}
+
+// sendNothing ends a DATA that a pipelining host began without a recipient:
+// RFC 2920 3.1 asks for an empty message, of which nothing can come.
+func (t *transaction) sendNothing() *failure {
+	if _, err := t.s.exchange(t.s.times.End, "."); err != nil {
+		t.s.broken = true
+	}
+	return nil
+}
+
+// body sends the message and gives the accepted recipients the final reply.
+func (t *transaction) body() *failure {
+	const phase = "the end of the message"
+	out := dotWriter{w: t.s.w}
+	if err := t.s.flush(); err != nil { // nothing is buffered: only what came too early is found
+		return t.s.lost("DATA", err)
+	}
+	if err := t.content.blocks(out.write); err != nil {
+		return t.cut(err)
+	}
+	err := out.end() // from here on the host may have all of it
+	var raw rawReply
+	if err == nil {
+		raw, err = t.s.read(t.s.times.End)
+	}
+	if err != nil {
+		f := t.s.lost(phase, err)
+		f.reply = smtp.NewReply(451, [3]int{4, 4, 2}, "The mail host did not say whether it took the message; it may arrive twice")
+		f.stop = true // another host would make two of it for certain
+		return f
+	}
+	reply := raw.reply()
+	if reply.Code == 421 {
+		return refused(reply, phase)
+	}
+	t.taken, t.s.dirty = reply.Is2xx(), false
+	if t.taken {
+		for _, k := range t.accepted {
+			t.replies[k] = reply
+		}
+		return nil
+	}
+	f := t.answer(t.accepted, reply, phase)
+	if f != nil {
+		f.stop = true
+	}
+	return f
+}
+
+// cut ends the session in the middle of the message. A host that has heard
+// enough may have said so before it closed.
+func (t *transaction) cut(err error) *failure {
+	t.s.broken = true // no final dot: half a message must not look like a whole one
+	if t.s.writeErr == nil {
+		f := temporary(3, 0, "The message cannot be read at the moment", err)
+		f.stop, f.ours = true, true
+		return f
+	}
+	raw, readErr := t.s.read(time.Second)
+	if reply := raw.reply(); readErr == nil && reply.Code != 421 && (reply.Temporary() || reply.Permanent()) {
+		return t.answer(t.accepted, reply, "the message")
+	}
+	return t.s.lost("the message", err)
+}
