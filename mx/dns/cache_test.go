@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -186,6 +187,26 @@ func TestRemoteADIsNotBelieved(t *testing.T) {
 	if loopback("127.0.0.11:53") || !loopback("127.0.0.53:53") || !loopback("[::1]:53") {
 		t.Error("which resolvers are on this machine")
 	}
+}
+
+// TestRecordsWithoutData: the library unpacks them, and they are no answer.
+func TestRecordsWithoutData(t *testing.T) {
+	c, _ := scripted(t, Config{}, func(_ context.Context, q mdns.Question) *mdns.Msg {
+		rr := mdns.TypeToRR[q.Qtype]()
+		*rr.Header() = mdns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: mdns.ClassINET, Ttl: 60}
+		return &mdns.Msg{Answer: []mdns.RR{rr}}
+	})
+	_, _, mxErr := c.MX(t.Context(), "a.test")
+	_, _, addrErr := c.Addrs(t.Context(), "a.test")
+	_, _, cnameErr := c.CNAME(t.Context(), "a.test")
+	for _, err := range []error{mxErr, addrErr, cnameErr} {
+		if err == nil || NotFound(err) {
+			t.Errorf("got %v, want a temporary error", err)
+		}
+	}
+	c.TXT(t.Context(), "a.test")
+	c.TLSA(t.Context(), "a.test", 25)
+	c.PTR(t.Context(), netip.MustParseAddr("192.0.2.1"))
 }
 
 func TestResolvConfIsReadAgain(t *testing.T) {

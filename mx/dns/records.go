@@ -107,6 +107,9 @@ func (c *Client) family(ctx context.Context, host string, qtype uint16) ([]netip
 			addrs = append(addrs, addr.Unmap())
 		}
 	}
+	if len(addrs) == 0 { // records without data
+		return nil, a, &Error{host, mdns.TypeToString[qtype], errors.New("no record holds an address")}
+	}
 	return addrs, a, nil
 }
 
