@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,9 +30,9 @@ stats_writer_socket_path =
 ssl = no
 `
 
-// askDovecot gives messages to Dovecot and returns what it says of each: ENVELOPE,
-// BODYSTRUCTURE and BODY, in this order.
-func askDovecot(t *testing.T, messages [][]byte) [][]node {
+// askDovecot gives messages to Dovecot and returns what it says of each: the values of
+// items, in their order.
+func askDovecot(t *testing.T, messages [][]byte, items ...string) [][]node {
 	if _, err := exec.LookPath("doveadm"); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("doveadm is missing: install dovecot-imapd")
@@ -82,18 +83,36 @@ func askDovecot(t *testing.T, messages [][]byte) [][]node {
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	}
-	cmd.Stdin = strings.NewReader("a SELECT INBOX\r\nb FETCH 1:* (ENVELOPE BODYSTRUCTURE BODY)\r\nc LOGOUT\r\n")
+	// Standard input stays open to the end: Dovecot drops what it has not written when
+	// its client is gone.
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(stdin, "a SELECT INBOX\r\nb FETCH 1:* (%s)\r\nc LOGOUT\r\n", strings.Join(items, " ")); err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(stdout)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
 		t.Fatalf("doveadm exec imap: %v\n%s", err, stderr.Bytes())
 	}
-	return readFetches(t, out, len(messages))
+	return readFetches(t, out, len(messages), items)
 }
 
 // readFetches takes the FETCH answers for messages 1 to n from a session.
-func readFetches(t *testing.T, session []byte, n int) [][]node {
+func readFetches(t *testing.T, session []byte, n int, items []string) [][]node {
 	all := make([][]node, n)
 	r := bufio.NewReader(bytes.NewReader(session))
 	for {
@@ -118,9 +137,10 @@ func readFetches(t *testing.T, session []byte, n int) [][]node {
 		if err != nil || i < 1 || i > n {
 			t.Fatalf("dovecot: %s", line)
 		}
-		for _, item := range []string{"ENVELOPE ", " BODYSTRUCTURE ", " BODY "} {
+		for _, item := range items {
 			var v node
-			rest = bytes.TrimPrefix(rest, []byte(item))
+			item = strings.Replace(item, ".PEEK", "", 1) + " "
+			rest = bytes.TrimPrefix(bytes.TrimPrefix(rest, []byte(" ")), []byte(item))
 			if v, rest, err = parseSyntax(rest); err != nil {
 				t.Fatalf("dovecot: %s%v in %q", item, err, line)
 			}
@@ -128,8 +148,8 @@ func readFetches(t *testing.T, session []byte, n int) [][]node {
 		}
 	}
 	for i := range all {
-		if len(all[i]) != 3 {
-			t.Fatalf("dovecot: no answer for message %d\n%.2000s", i+1, session[max(0, len(session)-2000):])
+		if len(all[i]) != len(items) {
+			t.Fatalf("dovecot: no answer for message %d\n%q", i+1, session[max(0, len(session)-200):])
 		}
 	}
 	return all
@@ -167,7 +187,7 @@ func TestAgreesWithDovecot(t *testing.T) {
 	for i, c := range corpus {
 		messages[i] = c.text
 	}
-	theirs := askDovecot(t, messages)
+	theirs := askDovecot(t, messages, "ENVELOPE", "BODYSTRUCTURE", "BODY")
 	for i, c := range corpus {
 		p, err := Parse(bytes.NewReader(c.text), int64(len(c.text)))
 		if err != nil {
@@ -218,4 +238,87 @@ func agree(ours, theirs node) bool {
 		}
 	}
 	return true
+}
+
+// cutInMessage matches a message/rfc822 part whose header a boundary ends. Dovecot drops
+// the connection when it is asked for such a header.
+var cutInMessage = regexp.MustCompile(`(?m)^(Subject: .*|Content-.*|U3V.*)\n--`)
+
+// TestSectionsAgreeWithDovecot compares what BODY[...] means in whole and broken
+// messages.
+func TestSectionsAgreeWithDovecot(t *testing.T) {
+	var items []string
+	var paths [][]int
+	var specs []Specifier
+	for _, path := range [][]int{{}, {1}, {2}, {3}, {1, 1}, {1, 2}, {2, 1}, {1, 1, 1}, {2, 1, 1}, {1, 1, 1, 1}, {1, 2, 1}} {
+		number := strings.Trim(strings.ReplaceAll(fmt.Sprint(path), " ", "."), "[]")
+		for spec, name := range []string{Whole: "", Head: "HEADER", Text: "TEXT", MIME: "MIME"} {
+			if len(path) == 0 && name == "MIME" {
+				continue
+			}
+			dot := ""
+			if number != "" && name != "" {
+				dot = "."
+			}
+			items = append(items, "BODY.PEEK["+number+dot+name+"]")
+			paths = append(paths, path)
+			specs = append(specs, Specifier(spec))
+		}
+	}
+	var messages [][]byte
+	for _, s := range structures {
+		if !cutInMessage.MatchString(s) {
+			messages = append(messages, []byte(strings.ReplaceAll(s, "\n", "\r\n")))
+		}
+	}
+	theirs := askDovecot(t, messages, items...)
+	for i, m := range messages {
+		p, err := Parse(bytes.NewReader(m), int64(len(m)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j, item := range items {
+			got := `""` // Dovecot does not tell what is missing from what is empty
+			if r, ok := p.Section(paths[j], specs[j]); ok {
+				got = strconv.Quote(string(m[r.Start:r.End]))
+			}
+			if n := len(paths[j]); n > 1 && paths[j][n-1] == 1 && isLeaf(p.Find(paths[j][:n-1])) {
+				continue // RFC 9051 6.4.5.1 gives a part 1 to messages, Dovecot to all parts
+			}
+			if want := theirs[i][j].String(); got != want {
+				t.Errorf("structure %d: %s differs\n--- message\n%q\n--- dovecot\n%s\n--- ours\n%s", i, item, m, want, got)
+			}
+		}
+	}
+}
+
+func isLeaf(p *Part) bool { return p != nil && !p.IsMultipart() && !p.IsMessage() }
+
+// TestHeaderFieldsAgreeWithDovecot compares HEADER.FIELDS and HEADER.FIELDS.NOT.
+func TestHeaderFieldsAgreeWithDovecot(t *testing.T) {
+	names := []string{"SUBJECT", "CONTENT-TYPE", "X", "NO", "FROM", "CONTENT-"}
+	list := " (" + strings.Join(names, " ") + ")]"
+	items := []string{"BODY.PEEK[HEADER.FIELDS" + list, "BODY.PEEK[HEADER.FIELDS.NOT" + list}
+	var messages [][]byte
+	for _, f := range otherFields {
+		if strings.IndexByte(f, 0) < 0 { // which Dovecot turns into something else
+			messages = append(messages, []byte(f+"\r\n\r\nbody\r\n"))
+		}
+	}
+	for _, s := range structures {
+		messages = append(messages, []byte(strings.ReplaceAll(s, "\n", "\r\n")))
+	}
+	theirs := askDovecot(t, messages, items...)
+	for i, m := range messages {
+		p, err := Parse(bytes.NewReader(m), int64(len(m)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j, not := range []bool{false, true} {
+			got := strconv.Quote(string(AppendFields(nil, m[:p.Header.End], names, not)))
+			if want := theirs[i][j].String(); got != want {
+				t.Errorf("%q: %s differs\n--- dovecot\n%s\n--- ours\n%s", m, items[j], want, got)
+			}
+		}
+	}
 }

@@ -17,19 +17,25 @@ func NewFieldFilter(names []string, not bool) *FieldFilter {
 	return f
 }
 
-// Append appends the fields of header that f picks, byte for byte and in their order,
-// and the empty line that ends every header.
+// Append appends the fields of header that f picks, byte for byte and in their order, and
+// the empty line behind them. A header that lacks the empty line gets one if
+// fields are picked by name; of the others nothing is asked but what is there.
 func (f *FieldFilter) Append(dst, header []byte) []byte {
 	var buf [64]byte
-	newline := true
-	eachField(header, func(s fieldSpan) {
+	last := 0       // where the last field ends
+	newline := true // dst ends with one
+	end := eachField(header, func(s fieldSpan) {
 		raw := header[s.start:s.end]
 		_, named := f.names[string(appendLower(buf[:0], string(raw[:s.name])))]
 		if named != f.not {
 			dst = append(dst, raw...)
 			newline = raw[len(raw)-1] == '\n'
 		}
+		last = s.end
 	})
+	if last < end || f.not {
+		return append(dst, header[last:end]...)
+	}
 	if !newline {
 		dst = append(dst, "\r\n"...)
 	}

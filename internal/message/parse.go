@@ -196,10 +196,9 @@ func (p *parser) header() int {
 			if text, ok := top.boundary(); ok {
 				p.bounds.push(text, len(p.open)-1)
 			}
-			return -1
+			return p.cutShort()
 		}
-		if i := p.delimiter(); i >= 0 {
-			p.cutShort(p.bounds.list[i].part)
+		if i := p.cutShort(); i >= 0 {
 			return i
 		}
 		p.field.start(w, top.Part)
@@ -222,10 +221,16 @@ func (p *parser) openBody(at, lines int64) {
 	}
 }
 
-// cutShort ends the parts above index part at a boundary that stands in the header of
-// the innermost one. The line end before it belongs to the boundary, but where that is
-// all of a message/rfc822 part, the part keeps it: its last field stays whole.
-func (p *parser) cutShort(part int) {
+// cutShort looks for a boundary of an outer multipart in the header of the innermost
+// part, or right behind it. It ends the parts inside that multipart and returns the
+// boundary's index, or -1. The line end before the boundary belongs to it (RFC 2046
+// 5.1.1), but where it is the last of a message/rfc822 part, the part keeps it, so that its
+// last field stays whole.
+func (p *parser) cutShort() int {
+	i := p.delimiter()
+	if i < 0 || p.bounds.list[i].part == len(p.open)-1 {
+		return -1
+	}
 	end, lines := p.w.offset(), p.w.lines
 	at, headerLines := end, lines
 	if at > p.top().Header.Start {
@@ -240,5 +245,6 @@ func (p *parser) cutShort(part int) {
 		p.openBody(at, headerLines)
 	}
 	p.endAll(cut, at, headerLines)
-	p.endAll(part+1, end, lines)
+	p.endAll(p.bounds.list[i].part+1, end, lines)
+	return i
 }

@@ -102,9 +102,10 @@ func (p *Part) Charset() string { return p.Param("charset") }
 // where there is none. The empty path is p itself. A message that is not a
 // multipart has one part, number 1: the message itself.
 func (p *Part) Find(path []int) *Part {
+	whole := true // p is a message, not yet a part of one
 	for i, n := range path {
-		if p.IsMessage() && i > 0 {
-			p = p.Children[0] // 2.1 is the first part of the message that is part 2
+		if i > 0 && p.IsMessage() {
+			p, whole = p.Children[0], true // 2.1 is part 1 of the message that is part 2
 		}
 		switch {
 		case p.isMultipart():
@@ -112,9 +113,10 @@ func (p *Part) Find(path []int) *Part {
 				return nil
 			}
 			p = p.Children[n-1]
-		case n != 1 || i > 0 && !p.isRoot():
+		case !whole || n != 1:
 			return nil
 		}
+		whole = false
 	}
 	return p
 }
