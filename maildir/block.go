@@ -1,0 +1,150 @@
+package maildir
+
+import (
+	"bytes"
+	"slices"
+	"sync/atomic"
+)
+
+// Messages are kept in columns, cut into blocks of blockRows. A place in them is
+// a slot. What changes with the flags is copied with its block when it changes;
+// what a message keeps for life is written once and shared by every copy. In a
+// large mailbox all columns lie in the mapped snapshot: a million messages cost
+// the heap nothing but their UIDs.
+const blockRows = 256
+
+// block is up to blockRows messages. It is never changed once a State shows it,
+// but for facts that were not known (-1, 0), which are filled in atomically, and
+// for rows that no State shows yet.
+type block struct {
+	rows int
+
+	// facts, one array for the block's life
+	uid     []UID
+	ino     []uint64
+	size    []int64 // RFC822.SIZE; -1 not known
+	stored  []int64 // bytes on disk; -1 not known
+	date    []int64 // INTERNALDATE, Unix seconds; unknownDate
+	saved   []int64 // SAVEDATE, Unix seconds; unknownDate
+	nameEnd []uint32
+	names   []byte // base, or base NUL GUID, of each row
+
+	// copied on a change
+	flags    []Flags
+	keywords []KeywordSet
+	modseq   []ModSeq
+	where    []fileInfo
+
+	mapped *mapping // what the arrays above are part of, or nil
+}
+
+// unknownDate marks a date that was not read from the file yet.
+const unknownDate = int64(-1) << 63
+
+// fileInfo is where a message's file is: its info, as a number in the mailbox's
+// table of infos, and whether it is in new/.
+type fileInfo uint32
+
+const inNew fileInfo = 1 << 31
+
+func (f fileInfo) number() int { return int(f &^ inNew) }
+func (f fileInfo) isNew() bool { return f&inNew != 0 }
+
+// row is one message as it is added.
+type row struct {
+	uid      UID
+	ino      uint64
+	size     int64
+	stored   int64
+	date     int64
+	saved    int64
+	base     string
+	guid     string // "" when it is the base
+	flags    Flags
+	keywords KeywordSet
+	modseq   ModSeq
+	where    fileInfo
+}
+
+func newBlock() *block {
+	return &block{
+		uid:    make([]UID, blockRows),
+		ino:    make([]uint64, blockRows),
+		size:   make([]int64, blockRows),
+		stored: make([]int64, blockRows),
+		date:   make([]int64, blockRows),
+		saved:  make([]int64, blockRows),
+	}
+}
+
+// add returns the block with one more row. The facts go into arrays that older
+// copies share: they do not look beyond their own rows.
+func (b *block) add(r row) *block {
+	n := *b
+	i := n.rows
+	n.rows++
+	n.uid[i], n.ino[i], n.size[i], n.stored[i], n.date[i], n.saved[i] = r.uid, r.ino, r.size, r.stored, r.date, r.saved
+	n.names = append(n.names, r.base...)
+	if r.guid != "" && r.guid != r.base {
+		n.names = append(append(n.names, 0), r.guid...)
+	}
+	n.nameEnd = append(n.nameEnd, uint32(len(n.names)))
+	n.flags = append(n.flags, r.flags)
+	n.keywords = append(n.keywords, r.keywords)
+	n.modseq = append(n.modseq, r.modseq)
+	n.where = append(n.where, r.where)
+	return &n
+}
+
+// forChange returns a copy whose changing columns are its own.
+func (b *block) forChange() *block {
+	n := *b
+	n.flags = slices.Clone(b.flags)
+	n.keywords = slices.Clone(b.keywords)
+	n.modseq = slices.Clone(b.modseq)
+	n.where = slices.Clone(b.where)
+	return &n
+}
+
+// name returns the base and the GUID of a row; they point into the block.
+func (b *block) name(i int) (base, guid []byte) {
+	start := uint32(0)
+	if i > 0 {
+		start = b.nameEnd[i-1]
+	}
+	full := b.names[start:b.nameEnd[i]]
+	if cut := bytes.IndexByte(full, 0); cut >= 0 {
+		return full[:cut], full[cut+1:]
+	}
+	return full, full
+}
+
+func (b *block) loadSize(i int) int64  { return atomic.LoadInt64(&b.size[i]) }
+func (b *block) loadDate(i int) int64  { return atomic.LoadInt64(&b.date[i]) }
+func (b *block) loadSaved(i int) int64 { return atomic.LoadInt64(&b.saved[i]) }
+
+// slot is a place in a mailbox's blocks.
+type slot uint32
+
+func (s slot) block() int { return int(s / blockRows) }
+func (s slot) row() int   { return int(s % blockRows) }
+
+// mapping is memory that blocks lie in. It is unmapped when the last of them is
+// garbage.
+type mapping struct {
+	data  []byte
+	unmap func()
+}
+
+// learn fills in a fact that was not known; a value that somebody else found
+// first stays.
+func (b *block) learn(p *int64, unknown, value int64) {
+	atomic.CompareAndSwapInt64(p, unknown, value)
+}
+
+// correctSize sets RFC822.SIZE as it was found to be.
+func (b *block) correctSize(i int, size int64) {
+	if b.loadSize(i) != size {
+		atomic.StoreInt64(&b.size[i], size)
+	}
+}

@@ -1,0 +1,401 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"buzon/internal/durable"
+
+	"golang.org/x/sys/unix"
+)
+
+// CopyResult tells where messages went: Dst[i] is the new UID of Src[i]
+// (RFC 4315, COPYUID).
+type CopyResult struct {
+	UIDValidity uint32 // of the target
+	Src, Dst    []UID
+}
+
+// Copy copies messages into dst, which may be m: all of those that are still
+// there, or none. Flags, keywords and the internal date go with them. The copy is
+// another name of the same file where the file system allows it: nobody ever
+// changes the contents of a message.
+func (m *Mailbox) Copy(ctx context.Context, uids []UID, dst *Mailbox) (CopyResult, error) {
+	s := m.State()
+	rows, _ := s.sortedRows(uids)
+	if len(rows) == 0 {
+		return CopyResult{UIDValidity: dst.State().validity}, nil
+	}
+	if err := m.user.checkQuota(ctx, s.sizeOf(rows), int64(len(rows))); err != nil {
+		return CopyResult{}, m.fail("copy from", err)
+	}
+	// Staged links first: whatever goes wrong with them, nobody sees.
+	links, err := m.stageLinks(ctx, s, rows)
+	defer links.discard()
+	if err != nil {
+		return CopyResult{}, m.fail("copy from", err)
+	}
+	if err := dst.lock.lock(ctx); err != nil {
+		return CopyResult{}, err
+	}
+	defer dst.lock.unlock()
+	if err := dst.checkFolder(); err != nil {
+		return CopyResult{}, dst.fail("copy to", err)
+	}
+	in := incoming{m: dst, kind: intentCopy}
+	res := CopyResult{}
+	for k := range links.all {
+		l := &links.all[k]
+		f, set, err := dst.numberKeywords(ctx, l.flags, l.keywords)
+		if err != nil {
+			return CopyResult{}, dst.fail("copy to", err)
+		}
+		in.add(dst.user.store.namer.base(l.stored, l.size), l.guid, f, set, l.stat, l.move)
+		res.Src = append(res.Src, l.uid)
+	}
+	if res.Dst, err = in.commit(ctx); err != nil {
+		return CopyResult{}, dst.fail("copy to", err)
+	}
+	res.UIDValidity = dst.State().validity
+	return res, nil
+}
+
+// traveller is a message on its way to another mailbox.
+type traveller struct {
+	uid          UID
+	guid         string
+	flags        Flags
+	keywords     []string
+	stored, size int64 // for its name; -1 not known
+	stat         durable.Info
+}
+
+func (s *State) traveller(i int) traveller {
+	sl := s.slot(i)
+	b, r := s.blocks[sl.block()], sl.row()
+	msg := s.Message(i)
+	stored := b.stored[r]
+	size := b.loadSize(r)
+	if stored < 0 {
+		size = -1
+	}
+	return traveller{uid: s.uids[i], guid: s.GUID(i), flags: msg.Flags, keywords: s.keywords.names(msg.Keywords), stored: stored, size: size}
+}
+
+// link is a traveller whose file has a second name in tmp/.
+type link struct {
+	traveller
+	user *User
+	name string // in tmp/; "" when it is there no more
+}
+
+func (l *link) move(dir durable.Dir, name string) error {
+	if err := l.user.tmp().Rename(l.name, dir, name); err != nil {
+		return err
+	}
+	l.name = ""
+	return nil
+}
+
+type linkSet struct{ all []link }
+
+func (ls *linkSet) discard() {
+	for i := range ls.all {
+		if l := &ls.all[i]; l.name != "" {
+			_ = l.user.tmp().Remove(l.name)
+		}
+	}
+}
+
+// stageLinks links the files of rows into tmp/. Messages that are gone by now
+// are left out.
+func (m *Mailbox) stageLinks(ctx context.Context, s *State, rows []int) (*linkSet, error) {
+	ls := &linkSet{all: make([]link, 0, len(rows))}
+	for _, i := range rows {
+		l := link{user: m.user, name: m.user.store.namer.unique()}
+		err := m.onFile(ctx, s, i, func(dir durable.Dir, name string) error {
+			return m.linkOrCopy(dir, name, l.name)
+		})
+		if errors.Is(err, ErrExpunged) {
+			continue
+		}
+		if err != nil {
+			return ls, err
+		}
+		// The flags of the newest state: the file may have been renamed.
+		now := m.State()
+		if j, ok := now.Find(s.uids[i]); ok {
+			l.traveller = now.traveller(j)
+		} else {
+			l.traveller = s.traveller(i)
+		}
+		ls.all = append(ls.all, l)
+		if ls.all[len(ls.all)-1].stat, err = m.user.tmp().Stat(l.name); err != nil {
+			return ls, err
+		}
+	}
+	return ls, nil
+}
+
+// linkOrCopy makes tmp/to the same message: by a link, or with its bytes where
+// links are not possible or too many.
+func (m *Mailbox) linkOrCopy(dir durable.Dir, name, to string) error {
+	tmp := m.user.tmp()
+	err := dir.Link(name, tmp, to)
+	if err == nil {
+		// A symbolic link that somebody put there must not become a message.
+		in, err := tmp.Stat(to)
+		if err == nil && in.Mode.Type() != 0 {
+			_ = tmp.Remove(to)
+			err = durable.ErrNotRegular
+		}
+		return err
+	}
+	if !errors.Is(err, unix.EMLINK) && !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	return copyFile(dir, name, tmp, to, m.user)
+}
+
+func copyFile(dir durable.Dir, name string, to durable.Dir, newName string, u *User) error {
+	src, err := dir.Open(name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	in, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	dst, err := to.Create(newName, u.filePerm)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, io.NewSectionReader(src, 0, in.Size))
+	if err == nil {
+		err = dst.SetTime(timeOf(in.Mtime))
+	}
+	if err == nil {
+		err = dst.Sync()
+	}
+	if e := dst.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		_ = to.Remove(newName)
+	}
+	return err
+}
+
+// Move moves messages into dst, another mailbox of the same user: each is at every
+// moment in exactly one of the two (RFC 6851). Messages that are gone by now are
+// left out. An error leaves all of them where they were.
+func (m *Mailbox) Move(ctx context.Context, uids []UID, dst *Mailbox) (CopyResult, error) {
+	if m == dst {
+		return m.moveWithin(ctx, uids)
+	}
+	for try := 1; ; try++ {
+		res, err := m.moveTo(ctx, uids, dst)
+		// A file that was renamed under our hands: everything is back where it
+		// was, and the names are known better now.
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == findTries {
+			return res, err
+		}
+	}
+}
+
+func (m *Mailbox) moveTo(ctx context.Context, uids []UID, dst *Mailbox) (CopyResult, error) {
+	unlock, err := lockBoth(ctx, m, dst)
+	if err != nil {
+		return CopyResult{}, err
+	}
+	defer unlock()
+	for _, x := range []*Mailbox{m, dst} {
+		if err := x.checkFolder(); err != nil {
+			return CopyResult{}, x.fail("move", err)
+		}
+	}
+	s := m.State()
+	rows, _ := s.sortedRows(uids)
+	res := CopyResult{UIDValidity: dst.State().validity}
+	if len(rows) == 0 {
+		return res, nil
+	}
+	mv := &mover{src: m, dst: dst, in: incoming{m: dst, kind: intentMove}}
+	if err := mv.prepare(ctx, s, rows); err != nil {
+		return CopyResult{}, m.fail("move from", err)
+	}
+	if res.Dst, err = mv.commit(ctx); err != nil {
+		return CopyResult{}, m.fail("move from", err)
+	}
+	for _, it := range mv.items {
+		res.Src = append(res.Src, it.uid)
+	}
+	res.UIDValidity = dst.State().validity
+	return res, nil
+}
+
+// moveWithin gives messages of a mailbox new UIDs in it, as MOVE to itself must.
+func (m *Mailbox) moveWithin(ctx context.Context, uids []UID) (CopyResult, error) {
+	res, err := m.Copy(ctx, uids, m)
+	if err != nil {
+		return res, err
+	}
+	if _, err := m.Expunge(ctx, res.Src); err != nil {
+		return res, err
+	}
+	return res, nil
+}
+
+// lockBoth takes two locks in the one order that everybody keeps.
+func lockBoth(ctx context.Context, a, b *Mailbox) (unlock func(), err error) {
+	if a.serial > b.serial {
+		a, b = b, a
+	}
+	if err := a.lock.lock(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.lock.lock(ctx); err != nil {
+		a.lock.unlock()
+		return nil, err
+	}
+	return func() { b.lock.unlock(); a.lock.unlock() }, nil
+}
+
+// mover renames files from one mailbox to another. Both are locked.
+type mover struct {
+	src, dst *Mailbox
+	in       incoming
+	items    []moving
+}
+
+type moving struct {
+	traveller
+	from  sighting // where it was; what to rename back
+	moved bool
+}
+
+func (mv *mover) prepare(ctx context.Context, s *State, rows []int) error {
+	for _, i := range rows {
+		base, in, isNew := s.file(i)
+		it := moving{traveller: s.traveller(i), from: sighting{isNew: isNew, name: base + in.raw}}
+		st, err := mv.src.dir.of(isNew).Stat(it.from.name)
+		if err != nil {
+			// Renamed by somebody: the newest state knows, or it is gone.
+			err = mv.src.onFileLocked(ctx, s, i, func(dir durable.Dir, name string) (err error) {
+				it.from = sighting{isNew: dir == mv.src.dir.new, name: name}
+				st, err = dir.Stat(name)
+				return err
+			})
+			if errors.Is(err, ErrExpunged) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if j, ok := mv.src.State().Find(it.uid); ok {
+				it.traveller = mv.src.State().traveller(j)
+			}
+		}
+		if st.Mode.Type() != 0 {
+			return fmt.Errorf("message %d: %w", it.uid, durable.ErrNotRegular)
+		}
+		it.stat = st
+		mv.items = append(mv.items, it)
+	}
+	for k := range mv.items {
+		it := &mv.items[k]
+		f, set, err := mv.dst.numberKeywords(ctx, it.flags, it.keywords)
+		if err != nil {
+			return err
+		}
+		mv.in.add(mv.dst.user.store.namer.base(it.stored, it.size), it.guid, f, set, it.stat, func(dir durable.Dir, name string) error {
+			err := mv.src.dir.of(it.from.isNew).Rename(it.from.name, dir, name)
+			it.moved = err == nil
+			return err
+		})
+	}
+	return nil
+}
+
+func (mv *mover) commit(ctx context.Context) ([]UID, error) {
+	uids, err := mv.in.commitMove(ctx, mv)
+	if err != nil {
+		return nil, err
+	}
+	return uids, nil
+}
+
+// back renames everything back to where it was.
+func (mv *mover) back() {
+	for i := range mv.items {
+		it := &mv.items[i]
+		if !it.moved {
+			continue
+		}
+		file := mv.in.items[i].file
+		if err := mv.dst.dir.of(file.isNew).Rename(file.name, mv.src.dir.of(it.from.isNew), it.from.name); err != nil {
+			mv.src.log("message stays where it was moved to", "uid", it.uid, "err", err)
+		}
+	}
+}
+
+// commitMove is commit for files that leave another mailbox.
+func (in *incoming) commitMove(ctx context.Context, mv *mover) ([]UID, error) {
+	done, err := in.intendMove(mv)
+	if err != nil {
+		return nil, err
+	}
+	var d *draft
+	if err = mv.placeAll(); err == nil {
+		d, err = in.admit(ctx)
+	}
+	if err != nil {
+		mv.back()
+		done(nil)
+		return nil, err
+	}
+	in.m.publish(d)
+	var inNew, inCur bool
+	var gone []UID
+	uids := make([]UID, len(in.items))
+	for i, it := range mv.items {
+		uids[i] = in.items[i].arrival.uid
+		gone = append(gone, it.uid)
+		inNew, inCur = inNew || it.from.isNew, inCur || !it.from.isNew
+	}
+	// The target is durable; until the source is as well, the intent stands.
+	err = mv.src.syncDirs(inNew, inCur)
+	mv.src.publishGone(gone)
+	if err != nil {
+		return uids, err
+	}
+	done(d)
+	return uids, nil
+}
+
+func (mv *mover) placeAll() error {
+	var inNew, inCur bool
+	for _, it := range mv.in.items {
+		if err := it.place(mv.dst.dir.of(it.file.isNew), it.file.name); err != nil {
+			return err
+		}
+		inNew, inCur = inNew || it.file.isNew, inCur || !it.file.isNew
+	}
+	return mv.dst.syncDirs(inNew, inCur)
+}
+
+// sizeOf is the size on disk of rows.
+func (s *State) sizeOf(rows []int) (n int64) {
+	for _, i := range rows {
+		sl := s.slot(i)
+		n += max(0, s.blocks[sl.block()].stored[sl.row()])
+	}
+	return n
+}
+
+func timeOf(ns int64) time.Time { return time.Unix(0, ns) }

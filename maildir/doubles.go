@@ -1,0 +1,143 @@
+package maildir
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+)
+
+// doubleWait is how long a second link to a message is left alone: a delivery by
+// link and unlink, or another server's rename, may be under way.
+const doubleWait = 30 * time.Second
+
+// resolveDoubles leaves a finding one name, the one to serve. Two links to one
+// file are one message: the second name goes after doubleWait. Two files with one
+// base are two messages: the younger gets another base and is returned.
+func (m *Mailbox) resolveDoubles(x *finding) *arrival {
+	var names []sighting
+	var links []uint32
+	ctimes := map[uint64]int64{}
+	for _, s := range x.names {
+		in, err := m.dir.of(s.isNew).Stat(s.name)
+		if err != nil || in.Mode.Type() != 0 {
+			if err == nil || errors.Is(err, fs.ErrNotExist) {
+				continue // gone by now: events will say so
+			}
+		}
+		s.ino = in.Ino
+		names, links, ctimes[in.Ino] = append(names, s), append(links, in.Nlink), max(in.Ctime, in.Btime)
+	}
+	if len(names) == 0 && len(x.names) > 0 {
+		names = x.names[:1]
+	}
+	keep := m.preferred(x, names, ctimes)
+	x.names = names
+	if len(names) < 2 {
+		delete(m.doubles, x.base)
+		return nil
+	}
+	x.names = []sighting{names[keep]}
+	var extra *arrival
+	for i, s := range names {
+		switch {
+		case i == keep:
+		case s.ino != names[keep].ino:
+			extra = m.renameCopy(s, extra)
+		default:
+			m.dropLink(x.base, s, links[i])
+		}
+	}
+	return extra
+}
+
+// preferred is the name that stays: the file that we know, else the older one,
+// and of its links the known name, else the one in cur/.
+func (m *Mailbox) preferred(x *finding, names []sighting, ctimes map[uint64]int64) int {
+	s := m.State()
+	var known sighting
+	if x.known {
+		known = (&findings{m: m, state: s}).knownFile(x.slot)
+	}
+	best := 0
+	score := func(n sighting) (a int, b int64) {
+		switch {
+		case x.known && n.ino == known.ino && n.name == known.name && n.isNew == known.isNew:
+			a = 3
+		case x.known && n.ino == known.ino && !n.isNew:
+			a = 2
+		case x.known && n.ino == known.ino:
+			a = 1
+		}
+		return a, -ctimes[n.ino]
+	}
+	for i := 1; i < len(names); i++ {
+		a, at := score(names[i])
+		b, bt := score(names[best])
+		if a > b || a == b && at > bt || a == b && at == bt && names[best].isNew && !names[i].isNew {
+			best = i
+		}
+	}
+	return best
+}
+
+// renameCopy gives a file that shares its base with another message one of its
+// own, in its own directory.
+func (m *Mailbox) renameCopy(s sighting, others *arrival) *arrival {
+	if others != nil {
+		return others // one at a time; the rest is found by the next look
+	}
+	dir := m.dir.of(s.isNew)
+	_, raw := splitName(s.name)
+	base := m.user.store.namer.base(-1, -1)
+	if err := dir.Rename(s.name, dir, base+raw); err != nil {
+		m.log("copy keeps its name", "err", err)
+		return nil
+	}
+	m.log("file had the base of another message", "from", s.name, "to", base+raw)
+	return &arrival{file: sighting{s.isNew, base + raw, s.ino}, base: base}
+}
+
+// dropLink removes a second name once it was there for doubleWait.
+func (m *Mailbox) dropLink(base string, s sighting, links uint32) {
+	now := m.user.store.now()
+	since, seen := m.doubles[base]
+	if !seen {
+		m.doubles[base] = now
+		return
+	}
+	if now.Sub(since) < doubleWait || links < 2 {
+		return
+	}
+	if err := m.dir.of(s.isNew).Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.log("second name of a message stays", "err", err)
+		return
+	}
+	delete(m.doubles, base)
+}
+
+// recheckDoubles adds the bases with two names to the findings: no event tells
+// that their time is up.
+func (m *Mailbox) recheckDoubles(f *findings) {
+	now := m.user.store.now()
+	for base, since := range m.doubles {
+		if now.Sub(since) < doubleWait || f.bases[base] != nil {
+			continue
+		}
+		x := &finding{base: base}
+		if x.slot, x.known = m.names.find(m.State(), []byte(base)); !x.known {
+			delete(m.doubles, base)
+			continue
+		}
+		// Which names there are only a scan can tell; it is rare.
+		all := m.newFindings()
+		if all.scanDir(true) != nil || all.scanDir(false) != nil {
+			return
+		}
+		all.finish(false)
+		if y := all.bases[base]; y != nil {
+			f.bases[base] = y
+		} else {
+			delete(m.doubles, base)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package maildir
+
+import (
+	"io/fs"
+	"strings"
+
+	"buzon/internal/durable"
+)
+
+// findings are the differences between a state and the disk: for each base that
+// has not exactly the file that the state says, the files that it has.
+type findings struct {
+	m     *Mailbox
+	state *State
+	seen  []uint64 // bit per slot: a scan saw the file under its known name
+	bases map[string]*finding
+	odd   []sighting // names that cannot be served, and must get another
+}
+
+// finding is what one base has on disk.
+type finding struct {
+	base  string
+	slot  slot
+	known bool // slot is the message with this base
+	names []sighting
+}
+
+// sighting is a file: its directory and the whole of its name.
+type sighting struct {
+	isNew bool
+	name  string
+	ino   uint64 // 0 when not known
+}
+
+func (m *Mailbox) newFindings() *findings {
+	return &findings{m: m, state: m.State(), bases: map[string]*finding{}}
+}
+
+// scanDir adds what a directory holds. Only what differs takes memory.
+func (f *findings) scanDir(isNew bool) error {
+	if f.seen == nil {
+		f.seen = make([]uint64, (len(f.state.blocks)*blockRows+63)/64)
+	}
+	dir := f.m.dir.of(isNew)
+	return dir.Scan(func(e durable.Entry) error {
+		if e.Type != 0 && e.Type != fs.ModeIrregular || len(e.Name) == 0 || e.Name[0] == '.' {
+			return nil // never followed, never touched
+		}
+		if e.Type == fs.ModeIrregular {
+			if in, err := dir.Stat(string(e.Name)); err != nil || in.Mode.Type() != 0 {
+				return nil
+			}
+		}
+		if !usableName(e.Name) {
+			f.odd = append(f.odd, sighting{isNew, string(e.Name), e.Ino})
+			return nil
+		}
+		f.sight(e, isNew)
+		return nil
+	})
+}
+
+func (f *findings) sight(e durable.Entry, isNew bool) {
+	base := e.Name
+	for i, c := range base {
+		if c == ':' {
+			base = base[:i]
+			break
+		}
+	}
+	sl, known := f.m.names.find(f.state, base)
+	if known && f.isKnownName(sl, isNew, e.Name[len(base):]) {
+		f.seen[sl/64] |= 1 << (sl % 64)
+		return
+	}
+	x := f.bases[string(base)]
+	if x == nil {
+		x = &finding{base: string(base), slot: sl, known: known}
+		f.bases[x.base] = x
+	}
+	x.names = append(x.names, sighting{isNew, string(e.Name), e.Ino})
+}
+
+func (f *findings) isKnownName(sl slot, isNew bool, info []byte) bool {
+	w := f.state.blocks[sl.block()].where[sl.row()]
+	return w.isNew() == isNew && f.state.infos[w.number()].raw == string(info)
+}
+
+// finish completes the findings of a scan: messages that were not seen at all
+// get an empty one, and those with a second name their first as well.
+func (f *findings) finish(newOnly bool) {
+	for _, x := range f.bases {
+		if x.known && (f.wasSeen(x.slot) || newOnly && !f.knownFile(x.slot).isNew) {
+			x.names = append([]sighting{f.knownFile(x.slot)}, x.names...)
+		}
+	}
+	for i := range f.state.uids {
+		sl := f.state.slot(i)
+		if f.wasSeen(sl) {
+			continue
+		}
+		b, r := f.state.blocks[sl.block()], sl.row()
+		if newOnly && !b.where[r].isNew() {
+			continue
+		}
+		if base, _ := b.name(r); f.bases[string(base)] == nil {
+			f.bases[string(base)] = &finding{base: string(base), slot: sl, known: true}
+		}
+	}
+}
+
+func (f *findings) wasSeen(sl slot) bool { return f.seen[sl/64]&(1<<(sl%64)) != 0 }
+
+// knownFile is where the state says that a message is.
+func (f *findings) knownFile(sl slot) sighting {
+	b, r := f.state.blocks[sl.block()], sl.row()
+	base, _ := b.name(r)
+	return sighting{b.where[r].isNew(), string(base) + f.state.infos[b.where[r].number()].raw, b.ino[r]}
+}
+
+// apply brings the findings up to date with what happened since. Of each file the
+// last event counts; a file without one is where the state says, or the scan.
+// Our own renames are in the state already and change nothing here.
+func (f *findings) apply(events []event) {
+	for _, e := range events {
+		if strings.HasPrefix(e.name, ".") {
+			continue
+		}
+		if !usableName([]byte(e.name)) {
+			if e.present {
+				f.odd = append(f.odd, sighting{e.isNew, e.name, 0})
+			}
+			continue
+		}
+		base, _ := splitName(e.name)
+		x := f.bases[base]
+		if x == nil {
+			x = &finding{base: base}
+			if x.slot, x.known = f.m.names.find(f.state, []byte(base)); x.known {
+				x.names = []sighting{f.knownFile(x.slot)}
+			}
+			f.bases[base] = x
+		}
+		x.set(e)
+	}
+}
+
+func (x *finding) set(e event) {
+	for i, s := range x.names {
+		if s.isNew == e.isNew && s.name == e.name {
+			if !e.present {
+				x.names = append(x.names[:i], x.names[i+1:]...)
+			}
+			return
+		}
+	}
+	if e.present {
+		x.names = append(x.names, sighting{e.isNew, e.name, 0})
+	}
+}

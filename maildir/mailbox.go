@@ -1,0 +1,208 @@
+package maildir
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"buzon/internal/durable"
+)
+
+// Mailbox is one folder, shared by all its sessions. Its State is read without a
+// lock; whoever changes the mailbox holds lock, from the look at the disk to the
+// next State.
+type Mailbox struct {
+	user   *User
+	dir    folderDirs
+	serial uint64                 // the order in which two mailboxes are locked
+	guid   atomic.Pointer[string] // in dovecot-uidlist
+
+	state atomic.Pointer[State]
+	refs  int // guarded by user.mu
+	name  atomic.Pointer[string]
+
+	lock contextLock
+	// The rest is guarded by lock.
+	uids          uidlist
+	keyStamp      fileStamp // of dovecot-keywords as it was read
+	overflow      map[string][]string
+	infos         []info
+	infoIDs       map[string]fileInfo
+	infosNamed    int // infos whose letters were looked up in dovecot-keywords
+	names         nameTable
+	disk          diskView
+	lastConfirmed int64                // disk.confirmed of the sync before, ns
+	doubles       map[string]time.Time // bases with two names, since when
+	absent        map[UID]absence      // missed by scans that were not exact
+	index         *index               // nil: the mailbox has none, and loses only time
+	unclaimed     map[string]uidRecord // lines of the uidlist whose files were not seen yet
+	dirName       string               // "" is INBOX, the root itself
+	folderIno     uint64
+
+	queue eventQueue // guarded by watcher.mu
+
+	history changeHistory
+	subs    subscribers
+	syncing atomic.Bool
+	loaded  atomic.Bool
+	deleted atomic.Bool // the folder is gone
+	settled atomic.Bool // nothing to do but wait for events
+	parsed  parseCache
+}
+
+// folderDirs are the directories of a folder, held open.
+type folderDirs struct {
+	folder, cur, new durable.Dir
+}
+
+func (d folderDirs) of(isNew bool) durable.Dir {
+	if isNew {
+		return d.new
+	}
+	return d.cur
+}
+
+func (d folderDirs) close() {
+	for _, x := range []durable.Dir{d.folder, d.cur, d.new} {
+		if x != nil {
+			_ = x.Close()
+		}
+	}
+}
+
+// Name is the mailbox's name at this moment.
+func (m *Mailbox) Name() string { return *m.name.Load() }
+
+// ID is the mailbox's GUID, 32 hex digits: MAILBOXID (RFC 8474). It survives a
+// rename.
+func (m *Mailbox) ID() string { return *m.guid.Load() }
+
+// State returns the newest picture, without a look at the disk.
+func (m *Mailbox) State() *State { return m.state.Load() }
+
+// Close gives the mailbox back.
+func (m *Mailbox) Close() { m.user.closeMailbox(m) }
+
+// publish makes a draft the newest state, writes it to the index's log, and tells
+// the sessions. The caller holds the lock.
+func (m *Mailbox) publish(d *draft) *State {
+	m.index.record(d)
+	// Slots added to the table must be visible in the state it is asked about.
+	m.state.Store(d.State)
+	for _, uid := range d.added {
+		if i, ok := d.Find(uid); ok {
+			sl := d.slot(i)
+			base, _ := d.blocks[sl.block()].name(sl.row())
+			m.names.add(d.State, sl, string(base))
+		}
+	}
+	m.history.add(d)
+	if !d.empty() || d.recent != d.before.recent {
+		m.subs.notify()
+	}
+	return d.State
+}
+
+// nextModSeq is above every one that was given, and the clock where that is ahead.
+func (m *Mailbox) nextModSeq() ModSeq {
+	return max(m.State().highest+1, ModSeq(m.user.store.now().UnixMicro()))
+}
+
+func (m *Mailbox) log(msg string, args ...any) {
+	m.user.store.log.Warn(msg, append([]any{"user", m.user.id, "mailbox", m.Name()}, args...)...)
+}
+
+func (m *Mailbox) fail(op string, err error) error {
+	return fmt.Errorf("%s %s: %w", op, m.Name(), diskError(err))
+}
+
+// Subscription is a session's wish to hear of changes.
+type Subscription struct {
+	// C gets a value when State() is newer than it was, or Recent() changed. It
+	// holds one: whoever was slow finds all changes in the state.
+	C    <-chan struct{}
+	c    chan struct{}
+	subs *subscribers
+}
+
+// Subscribe begins to watch for changes, by sessions, deliveries and other
+// programs alike.
+func (m *Mailbox) Subscribe() *Subscription {
+	c := make(chan struct{}, 1)
+	s := &Subscription{C: c, c: c, subs: &m.subs}
+	m.subs.mu.Lock()
+	m.subs.all = append(m.subs.all, s)
+	m.subs.mu.Unlock()
+	m.user.store.startWatching()
+	// What happened since the last look is told at once.
+	m.kick()
+	return s
+}
+
+// Close ends the subscription; C is not closed.
+func (s *Subscription) Close() {
+	s.subs.mu.Lock()
+	defer s.subs.mu.Unlock()
+	s.subs.all = slices.DeleteFunc(s.subs.all, func(x *Subscription) bool { return x == s })
+}
+
+type subscribers struct {
+	mu  sync.Mutex
+	all []*Subscription
+}
+
+func (s *subscribers) notify() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.all {
+		select {
+		case x.c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *subscribers) any() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all) > 0
+}
+
+// kick has the mailbox looked at, soon, when a session listens. It does not wait.
+func (m *Mailbox) kick() {
+	if !m.subs.any() || !m.syncing.CompareAndSwap(false, true) {
+		return
+	}
+	m.user.store.background.Go(func() {
+		// What comes from now on needs another look.
+		m.syncing.Store(false)
+		ctx, cancel := context.WithTimeout(m.user.store.ctx, backgroundSync)
+		defer cancel()
+		if _, err := m.Sync(ctx); err != nil && ctx.Err() == nil && !m.deleted.Load() {
+			m.log("sync failed", "err", err)
+		}
+	})
+}
+
+// backgroundSync bounds a sync that no client waits for.
+const backgroundSync = 5 * time.Minute
+
+// contextLock is a mutex that a context can end the wait for. Waiters are served
+// in turn.
+type contextLock chan struct{}
+
+func newContextLock() contextLock { return make(contextLock, 1) }
+
+func (l contextLock) lock(ctx context.Context) error {
+	select {
+	case l <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l contextLock) unlock() { <-l }

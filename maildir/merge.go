@@ -1,0 +1,253 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"buzon/internal/durable"
+)
+
+// arrival is a file that is no message yet.
+type arrival struct {
+	file sighting
+	base string
+	stat durable.Info
+	ok   bool // stat was read
+	uid  UID  // from the uidlist; 0 when it has none
+	keys string
+}
+
+// statArrivals is how many new files are looked at one by one; in a first scan
+// of more than these, dates are read when they are asked for.
+const statArrivals = 20_000
+
+// merge makes the state say what the findings say. Removals wait unless they are
+// exact.
+func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
+	m.renameOdd(f)
+	m.recheckDoubles(f)
+	if len(f.bases) == 0 && len(m.absent) == 0 {
+		return nil
+	}
+	d := m.draft()
+	var arrivals []*arrival
+	var missing []slot
+	for _, x := range f.bases {
+		if len(x.names) > 1 || len(m.doubles) > 0 && !m.doubles[x.base].IsZero() {
+			if extra := m.resolveDoubles(x); extra != nil {
+				arrivals = append(arrivals, extra)
+			}
+		}
+		switch {
+		case x.known && len(x.names) == 0:
+			missing = append(missing, x.slot)
+		case x.known:
+			m.moved(d, x.slot, x.names[0])
+		case len(x.names) > 0:
+			arrivals = append(arrivals, &arrival{file: x.names[0], base: x.base})
+		}
+	}
+	arrivals = m.statArrivals(arrivals)
+	arrivals, missing = m.renamedBases(ctx, d, arrivals, missing)
+	gone := m.confirmGone(d, missing, exact)
+	if len(arrivals) > 0 {
+		if err := m.admit(ctx, d, arrivals); err != nil {
+			return err
+		}
+	}
+	d.remove(gone, m.nextModSeq())
+	if !d.empty() || d.recent != d.before.recent || len(d.own) > 0 || len(d.uids) != len(d.before.uids) {
+		m.readNewKeywords(d)
+		m.publish(d)
+	}
+	return nil
+}
+
+// moved gives a message the name that its file has now.
+func (m *Mailbox) moved(d *draft, sl slot, to sighting) {
+	i, live := d.rowOf(sl)
+	if !live {
+		return
+	}
+	delete(m.absent, d.uids[i])
+	_, raw := splitName(to.name)
+	w := d.info(raw)
+	if to.isNew {
+		w |= inNew
+	}
+	b := d.blocks[sl.block()]
+	d.set(i, w, b.keywords[sl.row()], m.nextModSeq())
+}
+
+// statArrivals reads what the names do not say, and drops what is gone again or
+// is no file.
+func (m *Mailbox) statArrivals(all []*arrival) []*arrival {
+	kept := all[:0]
+	for _, a := range all {
+		if stored, _ := nameSizes(a.base); stored >= 0 && len(all) > statArrivals {
+			kept = append(kept, a)
+			continue
+		}
+		in, err := m.dir.of(a.file.isNew).Stat(a.file.name)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && in.Mode.Type() != 0 {
+			continue
+		}
+		a.stat, a.ok = in, err == nil
+		if a.ok {
+			a.file.ino = in.Ino
+		}
+		kept = append(kept, a)
+	}
+	return kept
+}
+
+// confirmGone returns the rows of missing messages whose end is certain,
+// ascending; the others are remembered.
+func (m *Mailbox) confirmGone(d *draft, missing []slot, exact bool) []int {
+	var rows []int
+	now := m.user.store.now()
+	for _, sl := range missing {
+		i, live := d.rowOf(sl)
+		if !live {
+			continue
+		}
+		uid := d.uids[i]
+		if !exact && !m.goneForLong(uid, sl, d.State, now) {
+			continue
+		}
+		delete(m.absent, uid)
+		rows = append(rows, i)
+	}
+	if exact {
+		clear(m.absent)
+	}
+	slices.Sort(rows)
+	return rows
+}
+
+func (m *Mailbox) goneForLong(uid UID, sl slot, s *State, now time.Time) bool {
+	a, known := m.absent[uid]
+	if !known {
+		a.since = now
+	}
+	a.misses++
+	m.absent[uid] = a
+	if a.misses < absentScans || now.Sub(a.since) < absentTime {
+		return false
+	}
+	f := (&findings{m: m, state: s}).knownFile(sl)
+	_, err := m.dir.of(f.isNew).Stat(f.name)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// renamedBases finds messages to which another program gave a new base, as
+// mbsync does when it adds ",U=7": a missing message and a new file that are the
+// same inode, of the same size and time, and that inode is older than the moment
+// when we saw the message last. They keep their UIDs.
+func (m *Mailbox) renamedBases(ctx context.Context, d *draft, arrivals []*arrival, missing []slot) ([]*arrival, []slot) {
+	if len(arrivals) == 0 || len(missing) == 0 {
+		return arrivals, missing
+	}
+	byIno := map[uint64]slot{}
+	for _, sl := range missing {
+		if ino := d.blocks[sl.block()].ino[sl.row()]; ino != 0 {
+			byIno[ino] = sl
+		}
+	}
+	renamed := map[UID]uidRecord{}
+	taken := map[slot]bool{}
+	kept := arrivals[:0]
+	for _, a := range arrivals {
+		sl, ok := byIno[a.file.ino]
+		i, live := d.rowOf(sl)
+		if !ok || !live || taken[sl] || !m.sameFile(d, sl, a) {
+			kept = append(kept, a)
+			continue
+		}
+		taken[sl] = true
+		guid := d.GUID(i)
+		to := d.replaceBase(i, a.base, guid)
+		m.moved(d, to, a.file)
+		renamed[d.uids[i]] = uidRecord{uid: d.uids[i], keys: "G" + guid + " ", base: a.base}
+	}
+	if len(renamed) == 0 {
+		return kept, missing
+	}
+	missing = slices.DeleteFunc(missing, func(sl slot) bool { return taken[sl] })
+	// Until the list is rewritten only our index knows; a failure costs the
+	// messages their UIDs should the index be lost as well.
+	if err := m.rewriteUIDs(ctx, renamed, nil); err != nil {
+		m.log("uidlist not rewritten after renames", "err", err)
+	}
+	return kept, missing
+}
+
+func (m *Mailbox) sameFile(d *draft, sl slot, a *arrival) bool {
+	b, r := d.blocks[sl.block()], sl.row()
+	in := a.stat
+	if !a.ok {
+		var err error
+		if in, err = m.dir.of(a.file.isNew).Stat(a.file.name); err != nil {
+			return false
+		}
+	}
+	size, date := b.stored[r], b.loadDate(r)
+	return (size < 0 || size == in.Size) && (date == unknownDate || date == in.Mtime/1e9) &&
+		in.Btime != 0 && in.Btime <= m.lastConfirmed
+}
+
+// renameOdd gives names that cannot stand in a uidlist another base.
+func (m *Mailbox) renameOdd(f *findings) {
+	for _, o := range f.odd {
+		to := sighting{isNew: o.isNew, name: m.user.store.namer.base(-1, -1)}
+		dir := m.dir.of(o.isNew)
+		in, err := dir.Stat(o.name)
+		if err != nil || in.Mode.Type() != 0 {
+			continue
+		}
+		if !o.isNew {
+			to.name += ":2,"
+		}
+		if err := dir.Rename(o.name, dir, to.name); err != nil {
+			m.log("unusable file name stays", "err", err)
+			continue
+		}
+		base, _ := splitName(to.name)
+		f.bases[base] = &finding{base: base, names: []sighting{to}}
+	}
+}
+
+// readNewKeywords reads dovecot-keywords again when a letter was seen that has no
+// name: another server may have given it one.
+func (m *Mailbox) readNewKeywords(d *draft) {
+	var letters KeywordSet
+	for _, in := range d.infos[m.infosNamed:] {
+		letters |= in.letters
+	}
+	m.infosNamed = len(d.infos)
+	if letters&^d.keywords.named() == 0 {
+		return
+	}
+	t, st, err := readKeywords(m.dir.folder)
+	if err != nil {
+		m.log("keywords not read", "err", fmt.Errorf("read %s: %w", keywordsFile, err))
+		return
+	}
+	m.keyStamp = st
+	d.setKeywords(mergeKeywords(d.keywords, t))
+}
+
+// mergeKeywords returns the letters as the file has them, and the numbers beyond.
+func mergeKeywords(known, file keywordTable) keywordTable {
+	if len(known) <= letterKeywords {
+		return file
+	}
+	out := make(keywordTable, len(known))
+	copy(out, file)
+	copy(out[letterKeywords:], known[letterKeywords:])
+	return out
+}

@@ -1,0 +1,301 @@
+package maildir
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"buzon/internal/durable"
+)
+
+type durableDir = durable.Dir
+
+// File is an open message with CRLF line ends, whatever the file has. Reading it
+// goes on when the message is expunged meanwhile.
+type File struct {
+	r     io.ReaderAt
+	size  int64
+	close func() error
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.r.ReadAt(p, off) }
+
+// Size is the number of bytes that can be read.
+func (f *File) Size() int64 { return f.size }
+
+// Close gives the file back.
+func (f *File) Close() error { return f.close() }
+
+// WriteTo writes the whole message to w.
+func (f *File) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, io.NewSectionReader(f.r, 0, f.size))
+}
+
+// OpenMessage opens a message of the newest state. ErrExpunged: it has none with
+// this UID, or the file is gone.
+func (m *Mailbox) OpenMessage(ctx context.Context, uid UID) (*File, error) {
+	s := m.State()
+	i, ok := s.Find(uid)
+	if !ok {
+		return nil, fmt.Errorf("open message %d: %w", uid, ErrExpunged)
+	}
+	f, err := m.openRow(ctx, s, i)
+	if err != nil {
+		return nil, fmt.Errorf("open message %d: %w", uid, err)
+	}
+	return f, nil
+}
+
+// findTries bounds how often a file is looked for that others keep renaming.
+const findTries = 10
+
+// onFile calls fn with the file of row i, under the name that it has now. When fn
+// finds nothing there, somebody renamed the file: it is looked for and fn called
+// again. ErrExpunged: it is gone.
+func (m *Mailbox) onFile(ctx context.Context, s *State, i int, fn func(dir durable.Dir, name string) error) error {
+	return m.onFileBy(ctx, s, i, m.Sync, m.findFile, fn)
+}
+
+// onFileLocked is onFile for callers that hold the lock.
+func (m *Mailbox) onFileLocked(ctx context.Context, s *State, i int, fn func(dir durable.Dir, name string) error) error {
+	return m.onFileBy(ctx, s, i, m.syncLocked, m.findFileLocked, fn)
+}
+
+func (m *Mailbox) onFileBy(ctx context.Context, s *State, i int, sync func(context.Context) (*State, error),
+	find func(context.Context, UID) (*State, int, error), fn func(dir durable.Dir, name string) error) error {
+	uid := s.uids[i]
+	for range findTries {
+		base, in, isNew := s.file(i)
+		err := fn(m.dir.of(isNew), base+in.raw)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		newest, err := sync(ctx)
+		if err != nil {
+			return err
+		}
+		j, ok := newest.Find(uid)
+		if !ok || newest.validity != s.validity {
+			return ErrExpunged
+		}
+		if newest == s {
+			// Nobody renamed it as far as anyone can tell, or its removal is
+			// not certain yet: the directory itself must say.
+			if s, i, err = find(ctx, uid); err != nil {
+				return err
+			}
+			continue
+		}
+		s, i = newest, j
+	}
+	return ErrExpunged
+}
+
+// findFile looks for a message's file in the directories.
+func (m *Mailbox) findFile(ctx context.Context, uid UID) (*State, int, error) {
+	if err := m.lock.lock(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer m.lock.unlock()
+	return m.findFileLocked(ctx, uid)
+}
+
+func (m *Mailbox) findFileLocked(_ context.Context, uid UID) (*State, int, error) {
+	s := m.State()
+	i, ok := s.Find(uid)
+	if !ok {
+		return nil, 0, ErrExpunged
+	}
+	base, _, _ := s.file(i)
+	var found *sighting
+	for _, isNew := range []bool{true, false, true} {
+		err := m.dir.of(isNew).Scan(func(e durable.Entry) error {
+			if b, _ := splitName(string(e.Name)); b == base && usableName(e.Name) {
+				found = &sighting{isNew, string(e.Name), e.Ino}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+		if found != nil {
+			break
+		}
+	}
+	if found == nil {
+		return nil, 0, ErrExpunged
+	}
+	d := m.draft()
+	m.moved(d, d.slot(i), *found)
+	m.publish(d)
+	s = m.State()
+	i, _ = s.Find(uid)
+	return s, i, nil
+}
+
+func (m *Mailbox) statRow(s *State, i int) (in durable.Info, err error) {
+	err = m.onFile(context.Background(), s, i, func(dir durable.Dir, name string) (err error) {
+		in, err = dir.Stat(name)
+		return err
+	})
+	return in, err
+}
+
+// openRow opens the file of row i. What it learns of the size is kept.
+func (m *Mailbox) openRow(ctx context.Context, s *State, i int) (*File, error) {
+	var f durable.File
+	err := m.onFile(ctx, s, i, func(dir durable.Dir, name string) (err error) {
+		f, err = dir.Open(name)
+		return err
+	})
+	if err != nil {
+		return nil, diskError(err)
+	}
+	in, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	sl := s.slot(i)
+	b, r := s.blocks[sl.block()], sl.row()
+	size := b.loadSize(r)
+	if size == in.Size && (b.stored[r] == in.Size || b.stored[r] < 0) {
+		return &File{f, in.Size, f.Close}, nil
+	}
+	// Line ends must be converted, or the name's sizes are wrong, or there are none.
+	file, err := crlfFile(f, in.Size, m.user)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	b.correctSize(r, file.size)
+	return file, nil
+}
+
+// convertInMemory is the largest message whose line ends are converted in
+// memory; a larger one goes through an unlinked temporary file.
+const convertInMemory = 256 << 10
+
+// crlfFile returns f, of size bytes, with CRLF line ends.
+func crlfFile(f durable.File, size int64, u *User) (*File, error) {
+	bare, err := countBareLF(io.NewSectionReader(f, 0, size))
+	if err != nil {
+		return nil, err
+	}
+	if bare == 0 {
+		return &File{f, size, f.Close}, nil
+	}
+	src := &crlfReader{r: bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 64<<10)}
+	if size+bare <= convertInMemory {
+		data := make([]byte, 0, size+bare)
+		buf := bytes.NewBuffer(data)
+		if _, err := io.Copy(buf, src); err != nil {
+			return nil, err
+		}
+		_ = f.Close()
+		return &File{bytes.NewReader(buf.Bytes()), int64(buf.Len()), func() error { return nil }}, nil
+	}
+	tmp, err := u.unlinkedTemp()
+	if err != nil {
+		return nil, err
+	}
+	n, err := io.Copy(tmp, src)
+	if err != nil {
+		tmp.Close()
+		return nil, diskError(err)
+	}
+	_ = f.Close()
+	return &File{tmp, n, tmp.Close}, nil
+}
+
+// countBareLF counts the line feeds without a carriage return before them.
+func countBareLF(r io.Reader) (n int64, err error) {
+	buf := make([]byte, 64<<10)
+	var c lineCounter
+	for {
+		k, err := r.Read(buf)
+		c.count(buf[:k])
+		if err == io.EOF {
+			return c.bare, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// lineCounter counts bytes and bare line feeds of a stream.
+type lineCounter struct {
+	total, bare int64
+	afterCR     bool
+}
+
+func (c *lineCounter) count(p []byte) {
+	c.total += int64(len(p))
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			c.afterCR = p[len(p)-1] == '\r'
+			return
+		}
+		if i == 0 && !c.afterCR || i > 0 && p[i-1] != '\r' {
+			c.bare++
+		}
+		c.afterCR = false
+		p = p[i+1:]
+	}
+}
+
+// crlfReader turns bare line feeds into CRLF.
+type crlfReader struct {
+	r       *bufio.Reader
+	afterCR bool
+	pending bool // an LF to give after the CR that was put before it
+}
+
+func (c *crlfReader) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if c.pending {
+			p[n], c.pending, c.afterCR = '\n', false, false
+			n++
+			continue
+		}
+		b, err := c.r.ReadByte()
+		if err != nil {
+			if n > 0 && err == io.EOF {
+				return n, nil
+			}
+			return n, err
+		}
+		if b == '\n' && !c.afterCR {
+			b, c.pending = '\r', true
+		}
+		p[n], c.afterCR = b, b == '\r' && !c.pending
+		n++
+	}
+	return n, nil
+}
+
+// sortedRows returns the rows of those UIDs that s has, ascending, each once,
+// and the UIDs that it has not.
+func (s *State) sortedRows(uids []UID) (rows []int, gone []UID) {
+	sorted := uids
+	if !slices.IsSorted(uids) {
+		sorted = slices.Clone(uids)
+		slices.Sort(sorted)
+	}
+	for _, uid := range slices.Compact(slices.Clone(sorted)) {
+		if i, ok := s.Find(uid); ok {
+			rows = append(rows, i)
+		} else {
+			gone = append(gone, uid)
+		}
+	}
+	return rows, gone
+}

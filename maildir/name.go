@@ -1,0 +1,143 @@
+package maildir
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A message's file is called base + info. The base names the message and never
+// changes while we look after it; the info says what has become of it:
+//
+//	1760000000.M123456P77Q5R0123456789abcdef.host,S=1204,W=1204:2,FSa,extra
+//	\________________________ base ___________________________/\__ info __/
+//
+// A name in new/ mostly has no info. Other programs write any base they like:
+// it is compared up to the first ':' and otherwise only searched for sizes.
+
+// splitName cuts a file name into base and info; info is "" or begins with ':'.
+func splitName(name string) (base, info string) {
+	if i := strings.IndexByte(name, ':'); i >= 0 {
+		return name[:i], name[i:]
+	}
+	return name, ""
+}
+
+// usableName reports whether a directory entry can be a message: not hidden, with
+// a base, and with nothing that would break a line of dovecot-uidlist.
+func usableName(name []byte) bool {
+	if len(name) == 0 || name[0] == '.' || name[0] == ':' {
+		return false
+	}
+	for _, c := range name {
+		if c == '\n' || c == '\r' || c == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// nameSizes returns the ,S= and ,W= fields of a base: the file's size and its
+// size with CRLF line ends. -1 stands for a field that is missing or not a number.
+func nameSizes(base string) (stored, virtual int64) {
+	stored, virtual = -1, -1
+	_, fields, found := strings.Cut(base, ",")
+	for found {
+		var f string
+		f, fields, found = strings.Cut(fields, ",")
+		switch {
+		case strings.HasPrefix(f, "S="):
+			stored = parseSize(f[2:])
+		case strings.HasPrefix(f, "W="):
+			virtual = parseSize(f[2:])
+		}
+	}
+	return stored, virtual
+}
+
+func parseSize(s string) int64 {
+	n, err := strconv.ParseInt(s, 10, 63)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// nameTime returns the delivery time that a base claims, for the order in which
+// new messages get their UIDs (the order that Dovecot gives them, too).
+func nameTime(base string) (sec, usec int64) {
+	num, rest, _ := strings.Cut(base, ".")
+	sec, err := strconv.ParseInt(num, 10, 63)
+	if err != nil {
+		return 0, 0
+	}
+	if len(rest) > 1 && rest[0] == 'M' {
+		end := 1
+		for end < len(rest) && end < 8 && rest[end] >= '0' && rest[end] <= '9' {
+			end++
+		}
+		usec, _ = strconv.ParseInt(rest[1:end], 10, 63)
+	}
+	return sec, usec
+}
+
+// compareArrival orders bases as they get UIDs.
+func compareArrival(a, b string) int {
+	as, au := nameTime(a)
+	bs, bu := nameTime(b)
+	switch {
+	case as != bs:
+		return cmpInt(as, bs)
+	case au != bu:
+		return cmpInt(au, bu)
+	}
+	return strings.Compare(a, b)
+}
+
+func cmpInt(a, b int64) int {
+	if a < b {
+		return -1
+	}
+	return 1
+}
+
+// A namer makes bases that no other process makes: containers run many servers
+// with process id 1 and one host name, so there are 64 random bits in each name.
+type namer struct {
+	now    func() time.Time
+	pid    int
+	random string
+	host   string
+	count  atomic.Uint64
+}
+
+func newNamer(now func() time.Time, host string) *namer {
+	var r [8]byte
+	_, _ = rand.Read(r[:])
+	escaped := strings.NewReplacer("/", `\057`, ":", `\072`, ",", `\054`, "\n", "", "\r", "", "\x00", "").Replace(host)
+	return &namer{now: now, pid: os.Getpid(), random: hex.EncodeToString(r[:]), host: escaped[:min(len(escaped), 64)]}
+}
+
+// unique returns a name without sizes, for tmp/.
+func (n *namer) unique() string {
+	t := n.now()
+	return fmt.Sprintf("%d.M%dP%dQ%dR%s.%s", t.Unix(), t.Nanosecond()/1000, n.pid, n.count.Add(1), n.random, n.host)
+}
+
+// base returns a fresh base for a message of the given sizes; a size of -1 is
+// left out: a wrong one would be worse than none.
+func (n *namer) base(stored, virtual int64) string {
+	b := []byte(n.unique())
+	if stored >= 0 {
+		b = strconv.AppendInt(append(b, ",S="...), stored, 10)
+	}
+	if virtual >= 0 {
+		b = strconv.AppendInt(append(b, ",W="...), virtual, 10)
+	}
+	return string(b)
+}

@@ -1,0 +1,100 @@
+package maildir
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"buzon/internal/message"
+)
+
+// Parsed is what parsing a message yields, as it goes onto the wire (RFC 9051
+// 7.5.2). It is shared and must not be written to.
+type Parsed struct {
+	Envelope      []byte
+	BodyStructure []byte // extended form
+	Body          []byte // BODY without extension data
+}
+
+// Parsed returns the message's envelope and structure. A message is parsed once:
+// the result is kept in the mailbox's index.
+func (m *Mailbox) Parsed(ctx context.Context, uid UID) (*Parsed, error) {
+	key := parseKey{m.State().validity, uid}
+	if p := m.parsed.get(key); p != nil && p.parsed != nil {
+		return p.parsed, nil
+	}
+	part, err := m.Structure(ctx, uid)
+	if err != nil {
+		return nil, err
+	}
+	p := &Parsed{
+		Envelope:      part.AppendEnvelope(nil),
+		BodyStructure: part.AppendBodyStructure(nil, true),
+		Body:          part.AppendBodyStructure(nil, false),
+	}
+	m.parsed.put(key, parseEntry{part, p})
+	return p, nil
+}
+
+// Structure returns the tree of the message's parts, with their offsets in what
+// OpenMessage serves.
+func (m *Mailbox) Structure(ctx context.Context, uid UID) (*message.Part, error) {
+	key := parseKey{m.State().validity, uid}
+	if p := m.parsed.get(key); p != nil && p.part != nil {
+		return p.part, nil
+	}
+	f, err := m.OpenMessage(ctx, uid)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	part, err := message.Parse(f, f.Size())
+	if err != nil {
+		return nil, fmt.Errorf("parse message %d: %w", uid, err)
+	}
+	m.parsed.put(key, parseEntry{part: part})
+	return part, nil
+}
+
+type parseKey struct {
+	validity uint32
+	uid      UID
+}
+
+type parseEntry struct {
+	part   *message.Part
+	parsed *Parsed
+}
+
+// recentParses is how many messages' part trees stay in memory for each mailbox: a
+// client asks for the parts of one message, one after the other.
+const recentParses = 16
+
+// parseCache holds the last messages that were parsed.
+type parseCache struct {
+	mu    sync.Mutex
+	order []parseKey
+	byKey map[parseKey]*parseEntry
+}
+
+func (c *parseCache) get(k parseKey) *parseEntry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byKey[k]
+}
+
+func (c *parseCache) put(k parseKey, e parseEntry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byKey == nil {
+		c.byKey = map[parseKey]*parseEntry{}
+	}
+	if c.byKey[k] == nil {
+		c.order = append(c.order, k)
+	}
+	c.byKey[k] = &e
+	if len(c.order) > recentParses {
+		delete(c.byKey, c.order[0])
+		c.order = c.order[1:]
+	}
+}

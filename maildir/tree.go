@@ -1,0 +1,169 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"buzon/internal/durable"
+)
+
+// Info describes a mailbox for LIST.
+type Info struct {
+	Name        string // UTF-8, parts separated by "/"
+	HasChildren bool
+	NoSelect    bool // a name on the way to others, without a folder
+	Subscribed  bool
+	SpecialUse  string // `\Sent` and so on (RFC 6154), or ""
+}
+
+// folder is a directory of the tree that is a mailbox.
+type folder struct {
+	name, dir  string
+	specialUse string
+}
+
+// folderTree is the tree's folders as they were when its root had a stamp.
+type folderTree struct {
+	stamp   dirStamp
+	folders []folder // by name, without INBOX
+}
+
+// Mailboxes returns all mailboxes, INBOX first, the others by name, and the
+// names without a folder above them.
+func (u *User) Mailboxes(ctx context.Context) ([]Info, error) {
+	folders, err := u.folders()
+	if err != nil {
+		return nil, fmt.Errorf("list mailboxes: %w", err)
+	}
+	subscribed, err := u.Subscriptions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]*Info{inbox: {Name: inbox}}
+	for _, f := range folders {
+		byName[f.name] = &Info{Name: f.name, SpecialUse: f.specialUse}
+	}
+	for _, f := range folders {
+		for i := strings.LastIndexByte(f.name, '/'); i > 0; i = strings.LastIndexByte(f.name[:i], '/') {
+			parent := byName[f.name[:i]]
+			if parent == nil {
+				parent = &Info{Name: f.name[:i], NoSelect: true}
+				byName[parent.Name] = parent
+			}
+			parent.HasChildren = true
+		}
+	}
+	for _, name := range subscribed {
+		if in := byName[name]; in != nil {
+			in.Subscribed = true
+		}
+	}
+	out := make([]Info, 0, len(byName))
+	for _, in := range byName {
+		out = append(out, *in)
+	}
+	slices.SortFunc(out, func(a, b Info) int { return compareNames(a.Name, b.Name) })
+	return out, nil
+}
+
+// compareNames puts INBOX first and a mailbox before its children.
+func compareNames(a, b string) int {
+	switch {
+	case a == b:
+		return 0
+	case a == inbox:
+		return -1
+	case b == inbox:
+		return 1
+	}
+	return strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
+}
+
+// folders returns the tree's folders but INBOX; the root is read again only when
+// it changed.
+func (u *User) folders() ([]folder, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.foldersLocked()
+}
+
+func (u *User) foldersLocked() ([]folder, error) {
+	taken := u.store.now().UnixNano()
+	self, err := u.root.Self()
+	if err != nil {
+		return nil, err
+	}
+	stamp := dirStamp{self.Dev, self.Ino, self.Mtime, self.Ctime, taken}
+	old := u.tree.stamp
+	if stamp.same(old) && (u.granule == 0 || max(old.mtime, old.ctime) <= old.taken-int64(u.granule)) {
+		return u.tree.folders, nil
+	}
+	var found []folder
+	err = u.root.Scan(func(e durable.Entry) error {
+		name, ok := folderName(string(e.Name))
+		if !ok || !e.Type.IsDir() && e.Type != fs.ModeIrregular {
+			return nil
+		}
+		f := folder{name: name, dir: string(e.Name)}
+		if e.Type == fs.ModeIrregular {
+			if in, err := u.root.Stat(f.dir); err != nil || !in.Mode.IsDir() {
+				return nil
+			}
+		}
+		found = append(found, f)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Two directories can have one name: our own way to write it wins.
+	slices.SortFunc(found, func(a, b folder) int {
+		if c := strings.Compare(a.name, b.name); c != 0 {
+			return c
+		}
+		if a.dir == folderDir(a.name) {
+			return -1
+		}
+		return 1
+	})
+	found = slices.CompactFunc(found, func(a, b folder) bool { return a.name == b.name })
+	u.readSpecialUses(found)
+	u.tree = folderTree{stamp: stamp, folders: found}
+	return found, nil
+}
+
+// find returns the folder of a mailbox name. INBOX is the root: its dir is "".
+func (u *User) findLocked(name string) (folder, error) {
+	name = canonicalName(name)
+	if name == inbox {
+		return folder{name: inbox}, nil
+	}
+	folders, err := u.foldersLocked()
+	if err != nil {
+		return folder{}, err
+	}
+	i, ok := slices.BinarySearchFunc(folders, name, func(f folder, n string) int { return strings.Compare(f.name, n) })
+	if !ok {
+		return folder{}, fmt.Errorf("mailbox %.80q: %w", name, ErrNotFound)
+	}
+	return folders[i], nil
+}
+
+// forget has the tree read again at the next use.
+func (u *User) forgetTree() { u.tree = folderTree{} }
+
+// openFolder opens a folder's directory.
+func (u *User) openFolder(dir string) (durable.Dir, error) {
+	if dir == "" {
+		return u.root, nil
+	}
+	d, err := u.root.OpenDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNotFound
+	}
+	return d, err
+}

@@ -1,0 +1,301 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"buzon/internal/durable"
+)
+
+// User is one Maildir++ tree. Its root is INBOX.
+type User struct {
+	store *Store
+	id    string
+	refs  int           // guarded by store.mu
+	ready chan struct{} // closed when open has ended
+	done  chan struct{} // closed when close has ended
+	err   error         // of open; valid when ready is closed
+
+	root     durable.Dir
+	tmpDir   atomic.Pointer[durable.Dir] // root/tmp, where every message of the tree is staged
+	state    durable.Dir                 // nil: no indexes
+	dirPerm  fs.FileMode
+	filePerm fs.FileMode
+	granule  time.Duration // of directory times; 0: every change has its own
+
+	mu          sync.Mutex          // guards the folder tree: mailboxes come and go under it
+	mailboxes   map[string]*Mailbox // by directory
+	tree        folderTree
+	subs        sync.Mutex // guards the subscriptions file and maildirsize
+	maildirSize string     // as it was written last
+}
+
+// defaultFolders exist from the start and are subscribed to.
+var defaultFolders = []string{"Archive", "Drafts", "Junk", "Sent", "Trash"}
+
+// ID is the account's id.
+func (u *User) ID() string { return u.id }
+
+// Release gives the user back.
+func (u *User) Release() {
+	u.store.mu.Lock()
+	u.refs--
+	last := u.refs == 0 && u.store.users[u.id] == u
+	u.store.mu.Unlock()
+	if !last {
+		return
+	}
+	u.close()
+	u.store.mu.Lock()
+	delete(u.store.users, u.id)
+	u.store.mu.Unlock()
+	close(u.done)
+}
+
+func (u *User) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, m := range u.mailboxes {
+		m.end()
+	}
+	u.mailboxes = nil
+	if tmp := u.tmpDir.Load(); tmp != nil {
+		_ = (*tmp).Close()
+	}
+	for _, d := range []durable.Dir{u.root, u.state} {
+		if d != nil {
+			_ = d.Close()
+		}
+	}
+}
+
+func (u *User) open() error {
+	path, err := userPath(u.id)
+	if err != nil {
+		return err
+	}
+	made, err := u.openRoot(path)
+	if err != nil {
+		return err
+	}
+	self, err := u.root.Self()
+	if err != nil {
+		return err
+	}
+	if euid := os.Geteuid(); euid != 0 && int(self.UID) != euid {
+		return fmt.Errorf("uid %d, this process is uid %d: %w", self.UID, euid, ErrForeignOwner)
+	}
+	u.dirPerm, u.filePerm = self.Mode.Perm(), filePermOf(self.Mode)
+	dirs, err := openFolderDirs(u.root, u.dirPerm)
+	if err != nil {
+		return err
+	}
+	dirs.close()
+	if err := u.openTmp(); err != nil {
+		return err
+	}
+	if err := u.openState(path); err != nil {
+		return err
+	}
+	u.mailboxes = map[string]*Mailbox{}
+	u.granule = u.measureGranule()
+	if err := u.recoverTree(); err != nil {
+		return err
+	}
+	if err := u.sweepTmp(); err != nil {
+		return err
+	}
+	if !made {
+		made, err = u.isFresh()
+	}
+	if err == nil && made {
+		err = u.makeDefaults()
+	}
+	return err
+}
+
+// openRoot opens the tree's root and makes what is missing of the path to it.
+func (u *User) openRoot(path []string) (made bool, err error) {
+	dir := u.store.mail
+	for _, p := range path {
+		next, err := dir.OpenDir(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			made = true
+			next, err = openOrMake(dir, p, 0o700)
+		}
+		if dir != u.store.mail {
+			_ = dir.Close()
+		}
+		if err != nil {
+			return false, err
+		}
+		dir = next
+	}
+	u.root = dir
+	return made, nil
+}
+
+func (u *User) tmp() durable.Dir { return *u.tmpDir.Load() }
+
+// openTmp opens tmp/, again when somebody removed it. An old one is left to the
+// garbage collector, as others may be using it.
+func (u *User) openTmp() error {
+	tmp, err := openOrMake(u.root, "tmp", u.dirPerm)
+	if err == nil {
+		u.tmpDir.Store(&tmp)
+	}
+	return err
+}
+
+// openOrMake opens a subdirectory, made and durable if it was missing.
+func openOrMake(dir durable.Dir, name string, perm fs.FileMode) (durable.Dir, error) {
+	d, err := dir.OpenDir(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return d, err
+	}
+	if err := dir.Mkdir(name, perm); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if err := dir.Sync(); err != nil {
+		return nil, err
+	}
+	return dir.OpenDir(name)
+}
+
+// openFolderDirs opens new/ and cur/ of a folder, and makes whatever of cur, new
+// and tmp is missing. The folder itself is not in the result.
+func openFolderDirs(folder durable.Dir, perm fs.FileMode) (d folderDirs, err error) {
+	if d.cur, err = openOrMake(folder, "cur", perm); err != nil {
+		return d, err
+	}
+	if d.new, err = openOrMake(folder, "new", perm); err != nil {
+		d.close()
+		return d, err
+	}
+	if _, err = folder.Stat("tmp"); errors.Is(err, fs.ErrNotExist) {
+		var tmp durable.Dir
+		if tmp, err = openOrMake(folder, "tmp", perm); err == nil {
+			_ = tmp.Close()
+		}
+	}
+	if err != nil {
+		d.close()
+	}
+	return d, err
+}
+
+func (u *User) openState(path []string) error {
+	if u.store.state == nil {
+		return nil
+	}
+	dir := u.store.state
+	for _, p := range path[:2] {
+		next, err := openOrMake(dir, p, 0o700)
+		if dir != u.store.state {
+			_ = dir.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("open index: %w", err)
+		}
+		dir = next
+	}
+	u.state = dir
+	return nil
+}
+
+// isFresh reports that the tree has never been used: no folder, no subscription,
+// no UIDs. A tree that another server made keeps the folders that it has.
+func (u *User) isFresh() (bool, error) {
+	fresh := true
+	err := u.root.Scan(func(e durable.Entry) error {
+		switch string(e.Name) {
+		case subscriptionsFile, uidlistFile, "courierimapsubscribed", courierUIDFile:
+			fresh = false
+		default:
+			if len(e.Name) > 1 && e.Name[0] == '.' && e.Name[1] != '.' && e.Type.IsDir() {
+				fresh = false
+			}
+		}
+		return nil
+	})
+	return fresh, err
+}
+
+// makeDefaults makes the folders that every account has. The subscriptions come
+// last: where they are missing after a crash it is done again.
+func (u *User) makeDefaults() error {
+	ctx := context.Background()
+	for _, name := range defaultFolders {
+		if err := u.Create(ctx, name, ""); err != nil && !errors.Is(err, ErrExists) {
+			return err
+		}
+	}
+	return u.editSubscriptions(ctx, func(names []string) []string {
+		return append(slices.DeleteFunc(names, func(n string) bool { return n == inbox }), append([]string{inbox}, defaultFolders...)...)
+	})
+}
+
+// coarseGranule is taken where directory times are not exact: more than a timer
+// tick of any kernel. On remote file systems times may be of whole seconds.
+const (
+	coarseGranule = 20 * time.Millisecond
+	remoteGranule = 2 * time.Second
+)
+
+// measureGranule finds out whether two changes of a directory with a look at it
+// in between always show, by making two.
+func (u *User) measureGranule() time.Duration {
+	if u.root.Remote() {
+		return remoteGranule
+	}
+	name := u.store.namer.unique()
+	if err := durable.CreateFile(u.tmp(), name, nil, 0o600); err != nil {
+		return remoteGranule
+	}
+	a, err1 := u.tmp().Self()
+	err2 := u.tmp().Remove(name)
+	b, err3 := u.tmp().Self()
+	if errors.Join(err1, err2, err3) != nil || a.Ctime == b.Ctime {
+		return coarseGranule
+	}
+	return 0
+}
+
+// unlinkedTemp makes a file without a name, for a message that is converted.
+func (u *User) unlinkedTemp() (durable.File, error) {
+	name := u.store.namer.unique()
+	f, err := u.tmp().Create(name, 0o600)
+	if err != nil {
+		return nil, diskError(err)
+	}
+	if err := u.tmp().Remove(name); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// openMailboxes returns those that sessions have open.
+func (u *User) openMailboxes() []*Mailbox {
+	select {
+	case <-u.ready:
+	default:
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var out []*Mailbox
+	for _, m := range u.mailboxes {
+		if m.refs > 0 {
+			out = append(out, m)
+		}
+	}
+	return out
+}

@@ -1,0 +1,236 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+	"unsafe"
+
+	"buzon/internal/durable"
+
+	"golang.org/x/sys/unix"
+)
+
+// A watcher tells mailboxes what happens in their new/ and cur/, through one
+// inotify instance for the whole store: a process may have only few.
+//
+// The kernel queues an event while it still holds the directory's lock, so
+// whoever sees a change finds its event already queued. That makes a scan exact:
+// watch first, scan, then apply what was queued meanwhile.
+type watcher struct {
+	mu      sync.Mutex // held while events are read and handed out
+	fd      *os.File
+	watches map[int32]*watch
+	buf     []byte
+}
+
+// watch is one watched directory.
+type watch struct {
+	wd      int32
+	mailbox *Mailbox
+	isNew   bool
+}
+
+// event is one change of a directory's names.
+type event struct {
+	isNew   bool
+	name    string
+	present bool
+}
+
+// eventQueue is what happened in a mailbox and was not looked at yet. It is
+// guarded by watcher.mu.
+type eventQueue struct {
+	events []event
+	// lost: events are missing, or the directory itself was moved or removed.
+	lost bool
+	// openFrom is the cookie of a last MOVED_FROM whose other half may follow.
+	openFrom uint32
+}
+
+// maxQueuedEvents bounds a queue that nobody empties; beyond it a scan is cheaper.
+const maxQueuedEvents = 200_000
+
+const watchMask = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO |
+	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+
+func newWatcher() (*watcher, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("inotify: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "inotify")
+	return &watcher{fd: f, watches: map[int32]*watch{}, buf: make([]byte, 64<<10)}, nil
+}
+
+// add watches a directory on disk that only this kernel changes; nil when that
+// cannot be.
+func (w *watcher) add(m *Mailbox, dir durable.Dir, isNew bool) *watch {
+	fd, ok := durable.Descriptor(dir)
+	if w == nil || !ok || dir.Remote() {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watches == nil {
+		return nil
+	}
+	var wd int
+	err := w.control(func(inotify int) (err error) {
+		// Through the descriptor that we hold: a path might lead elsewhere by now.
+		wd, err = unix.InotifyAddWatch(inotify, "/proc/self/fd/"+strconv.Itoa(fd), watchMask)
+		return err
+	})
+	if err != nil || w.watches[int32(wd)] != nil {
+		return nil
+	}
+	x := &watch{wd: int32(wd), mailbox: m, isNew: isNew}
+	w.watches[x.wd] = x
+	return x
+}
+
+func (w *watcher) control(fn func(fd int) error) error {
+	raw, err := w.fd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+func (w *watcher) remove(x *watch) {
+	if x == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watches[x.wd] == x {
+		delete(w.watches, x.wd)
+		_ = w.control(func(fd int) error {
+			_, err := unix.InotifyRmWatch(fd, uint32(x.wd))
+			return err
+		})
+	}
+}
+
+// drain hands out all events that are queued now and returns those of m.
+func (w *watcher) drain(m *Mailbox) eventQueue {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_ = w.control(func(fd int) error { w.read(fd); return nil })
+	q := m.queue
+	m.queue = eventQueue{}
+	return q
+}
+
+// run hands out events as they come until the watcher is closed.
+func (w *watcher) run() {
+	raw, err := w.fd.SyscallConn()
+	if err != nil {
+		return
+	}
+	for {
+		var told map[*Mailbox]bool
+		err := raw.Read(func(fd uintptr) bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			told = w.read(int(fd))
+			return len(told) > 0
+		})
+		for m := range told {
+			m.kick()
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// read empties the kernel's queue into the mailboxes' queues, without waiting.
+func (w *watcher) read(fd int) map[*Mailbox]bool {
+	told := map[*Mailbox]bool{}
+	for {
+		n, err := unix.Read(fd, w.buf)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n <= 0 {
+			return told
+		}
+		w.dispatch(w.buf[:n], told)
+	}
+}
+
+func (w *watcher) dispatch(buf []byte, told map[*Mailbox]bool) {
+	for len(buf) >= unix.SizeofInotifyEvent {
+		e := (*unix.InotifyEvent)(unsafe.Pointer(&buf[0]))
+		name := buf[unix.SizeofInotifyEvent : unix.SizeofInotifyEvent+e.Len]
+		buf = buf[unix.SizeofInotifyEvent+e.Len:]
+		for i, c := range name {
+			if c == 0 {
+				name = name[:i]
+				break
+			}
+		}
+		if e.Mask&unix.IN_Q_OVERFLOW != 0 {
+			for _, x := range w.watches {
+				x.mailbox.queue = eventQueue{lost: true}
+				told[x.mailbox] = true
+			}
+			continue
+		}
+		x := w.watches[e.Wd]
+		if x == nil {
+			continue
+		}
+		told[x.mailbox] = true
+		x.mailbox.queue.put(x, e, name)
+		if e.Mask&unix.IN_IGNORED != 0 {
+			delete(w.watches, e.Wd)
+		}
+	}
+}
+
+func (q *eventQueue) put(x *watch, e *unix.InotifyEvent, name []byte) {
+	switch {
+	case e.Mask&(unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_IGNORED|unix.IN_UNMOUNT) != 0:
+		q.lost = true
+	case len(q.events) >= maxQueuedEvents:
+		q.events, q.lost = nil, true
+	case q.lost || e.Mask&unix.IN_ISDIR != 0:
+	default:
+		q.openFrom = 0
+		if e.Mask&unix.IN_MOVED_FROM != 0 {
+			q.openFrom = e.Cookie
+		}
+		present := e.Mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0
+		q.events = append(q.events, event{x.isNew, string(name), present})
+	}
+}
+
+func (w *watcher) close() {
+	w.mu.Lock()
+	w.watches = nil
+	w.mu.Unlock()
+	_ = w.fd.Close()
+}
+
+// silent reports that no event waits for m.
+func (w *watcher) silent(m *Mailbox) bool {
+	if w == nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_ = w.control(func(fd int) error { w.read(fd); return nil })
+	return len(m.queue.events) == 0 && !m.queue.lost
+}
+
+// shut ends run. What was watched stays readable until close.
+func (w *watcher) shut() { _ = w.fd.SetReadDeadline(time.Unix(1, 0)) }
