@@ -167,6 +167,10 @@ func (x *strictLexer) mailbox() (m strictMailbox, ok bool) {
 // phrase reads what stands before "<": atoms, dots and quoted strings; it may be empty.
 func (x *strictLexer) phrase() (string, bool) {
 	var words []string
+	x.space()
+	if strings.HasPrefix(x.s, ".") {
+		return "", false
+	}
 	for {
 		x.space()
 		w, ok := "", true

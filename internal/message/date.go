@@ -55,10 +55,10 @@ func (p *dateParser) word(w string) bool {
 	switch c := w[0]; {
 	case p.hasTime && (c == '+' || c == '-'):
 		return p.setZone(w)
+	case isDigit(c) && strings.Count(upTo(w, ':'), "-") >= 2:
+		return p.setDashed(w)
 	case isDigit(c) && strings.IndexByte(w, ':') > 0:
 		return p.setTime(w)
-	case isDigit(c) && strings.IndexByte(w, '-') > 0:
-		return p.setDashed(w)
 	case isDigit(c) && !p.hasTime && p.day != 0 && strings.Count(w, ".") == 2:
 		return p.setTime(strings.ReplaceAll(w, ".", ":")) // 12.30.00
 	case isDigit(c):
@@ -218,19 +218,26 @@ func daysIn(month, year int) int {
 	return time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
 }
 
-// monthNumber returns 1 to 12 for the English name of a month or its first letters.
+// monthNumber returns 1 to 12 for the English name of a month or at least three letters
+// of it.
 func monthNumber(w string) int {
-	if len(w) < 3 {
+	if w = strings.TrimSuffix(w, "."); len(w) < 3 {
 		return 0
 	}
-	w = strings.ToLower(w)
-	for i := range 12 {
-		name := strings.ToLower(time.Month(i + 1).String())
-		if strings.HasPrefix(name, strings.TrimRight(w, ".")) || w == "sept" && i == 8 {
+	for i, name := range monthNames {
+		if hasPrefixFold(name, w) {
 			return i + 1
 		}
 	}
 	return 0
+}
+
+var monthNames = [...]string{"january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"}
+
+// upTo returns what stands in s before the first c.
+func upTo(s string, c byte) string {
+	s, _, _ = strings.Cut(s, string(c))
+	return s
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }

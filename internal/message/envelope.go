@@ -57,18 +57,29 @@ func (e *Envelope) set(name, value []byte) {
 	case equalFold(name, "message-id"):
 		e.MessageID, e.present = string(value), e.present|hasMessageID
 	case equalFold(name, "from"):
-		e.From = append(e.From, parseAddresses(value)...)
+		e.From = addAddresses(e.From, value)
 	case equalFold(name, "sender"):
-		e.Sender = append(e.Sender, parseAddresses(value)...)
+		e.Sender = addAddresses(e.Sender, value)
 	case equalFold(name, "reply-to"):
-		e.ReplyTo = append(e.ReplyTo, parseAddresses(value)...)
+		e.ReplyTo = addAddresses(e.ReplyTo, value)
 	case equalFold(name, "to"):
-		e.To = append(e.To, parseAddresses(value)...)
+		e.To = addAddresses(e.To, value)
 	case equalFold(name, "cc"):
-		e.Cc = append(e.Cc, parseAddresses(value)...)
+		e.Cc = addAddresses(e.Cc, value)
 	case equalFold(name, "bcc"):
-		e.Bcc = append(e.Bcc, parseAddresses(value)...)
+		e.Bcc = addAddresses(e.Bcc, value)
 	}
+}
+
+// addAddresses adds those of one field, up to MaxAddresses in all.
+func addAddresses(list []Address, value []byte) []Address {
+	if len(list) == 0 {
+		return parseAddresses(value)
+	}
+	if len(list) < MaxAddresses {
+		list = append(list, parseAddresses(value)...)
+	}
+	return list
 }
 
 // Append appends e in IMAP syntax, ready to send.

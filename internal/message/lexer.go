@@ -220,7 +220,9 @@ func (x *lexer) domain(dst []byte) ([]byte, state) {
 	for start := x.i; x.i < len(x.s); x.i++ {
 		switch x.s[x.i] {
 		case '\\':
-			x.i++
+			if x.i+1 < len(x.s) {
+				x.i++
+			}
 		case ']':
 			x.i++
 			return append(dst, x.s[start:x.i]...), x.skip()

@@ -174,8 +174,7 @@ func (p *parser) delimiter() int {
 	if i := bytes.IndexByte(b, '\n'); i >= 0 {
 		b = bytes.TrimSuffix(b[:i], []byte{'\r'})
 	}
-	i, _ := p.bounds.find(b)
-	return i
+	return p.bounds.find(b)
 }
 
 // header reads the header of the innermost part. If a boundary cuts it short, it ends

@@ -183,7 +183,9 @@ func (e *excerpt) write(s string) {
 		case unicode.IsSpace(r):
 			e.space()
 			continue
-		case r == utf8.RuneError, !unicode.IsPrint(r) && !joiner(r), padding(r):
+		case r == utf8.RuneError, padding(r):
+			continue
+		case joiner(r) && (e.blank || e.n == 0), !joiner(r) && !unicode.IsPrint(r):
 			continue
 		}
 		if e.blank {

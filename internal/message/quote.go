@@ -15,11 +15,12 @@ const maxEscapes = 4
 
 // appendString appends s as it is, but for NUL, which no IMAP string can hold.
 func appendString(dst []byte, s string) []byte {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", nulReplacement)
+	}
 	escapes := 0
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
-		case c == 0:
-			return appendString(dst, strings.ReplaceAll(s, "\x00", nulReplacement))
 		case c == '"' || c == '\\':
 			escapes++
 		case c == '\r' || c == '\n' || c >= 0x80:
