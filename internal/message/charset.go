@@ -9,6 +9,7 @@ import (
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/ianaindex"
+	"golang.org/x/text/encoding/simplifiedchinese"
 	"golang.org/x/text/transform"
 )
 
@@ -25,6 +26,8 @@ func charsetNamed(name string) (e encoding.Encoding, known bool) {
 		return utf7{}, true
 	case "cp-850", "cp850":
 		return charmap.CodePage850, true
+	case "hz-gb-2312":
+		return simplifiedchinese.HZGB2312, true
 	}
 	if e, err := htmlindex.Get(name); err == nil {
 		if n, _ := htmlindex.Name(e); n == "utf-8" {

@@ -52,10 +52,10 @@ func dovecotCorpus(t testing.TB) []sample {
 	}
 	add("too many messages", manyParts(MaxParts/2+3, "Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nx\r\n"))
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for i := range 4000 {
+	for i := range 1500 {
 		add(fmt.Sprintf("random header %d", i), randomHeader(rnd))
 	}
-	for i := range 4000 {
+	for i := range 1500 {
 		add(fmt.Sprintf("random structure %d", i), randomStructure(rnd))
 	}
 	return list

@@ -22,6 +22,7 @@ func Edit(r io.Reader, e HeaderEdit) io.Reader {
 		under:   e.Append,
 		pending: e.Prepend,
 		newLine: true,
+		newline: true,
 	}
 }
 
@@ -37,7 +38,7 @@ type editor struct {
 	body     bool // the header has been passed
 	newLine  bool // the next piece begins a line
 	dropping bool // the field that is being read is left out
-	newline  bool // the last byte passed on was a line feed
+	newline  bool // what was passed on ends with a line feed
 	some     bool // a line was read
 	err      error
 }
@@ -108,7 +109,7 @@ func (e *editor) next() {
 		e.err = err
 		if err == io.EOF && len(e.under) > 0 { // a message without a body
 			e.after = e.under
-			if e.some && !e.newline {
+			if !e.newline {
 				e.after = append([]byte("\r\n"), e.under...)
 			}
 		}

@@ -10,12 +10,13 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Fold maps s to the form in which i;unicode-casemap compares (RFC 5051 2): title-cased
-// and decomposed. Invalid UTF-8 becomes U+FFFD.
+// Fold maps s to a form in which equal means equal under i;unicode-casemap (RFC 5051 2):
+// decomposed and title-cased. What a ligature decomposes to is title-cased too, so that
+// "fine" is found where it is set with one. Invalid UTF-8 becomes U+FFFD.
 func Fold(s string) string {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
-			return norm.NFKD.String(strings.Map(unicode.ToTitle, s))
+			return strings.Map(unicode.ToTitle, norm.NFKD.String(strings.ToValidUTF8(s, nulReplacement)))
 		}
 	}
 	return strings.ToUpper(s)

@@ -166,7 +166,7 @@ func (h *Header) Len() int { return len(h.fields) }
 func (h *Header) Fields() iter.Seq[Field] {
 	return func(yield func(Field) bool) {
 		for _, s := range h.fields {
-			raw := h.raw[s.start:s.end]
+			raw := h.raw[s.start:s.end:s.end]
 			if !yield(Field{Name: string(raw[:s.name]), Raw: raw, Offset: s.start, value: s.value}) {
 				return
 			}

@@ -1,0 +1,72 @@
+package message
+
+import (
+	"strings"
+	"testing"
+	"testing/iotest"
+	"unicode"
+)
+
+func TestContains(t *testing.T) {
+	for _, c := range []struct {
+		text, needle string
+		want         bool
+	}{
+		{"Hello World", "WORLD", true},
+		{"Hello World", "world!", false},
+		{"café", "CAFÉ", true},
+		{"cafe\u0301", "café", true},
+		{"Ǆ", "ǆ", true},
+		{"ﬁne", "fine", true},
+		{"straße", "STRAßE", true},
+		{"ΟΔΟΣ", "οδος", true},
+		{"x", "", true},
+		{"", "x", false},
+		{"", "", true},
+		{"Привет", "ПРИВЕТ", true},
+	} {
+		for _, r := range []*strings.Reader{strings.NewReader(c.text)} {
+			if got, err := Contains(r, c.needle); got != c.want || err != nil {
+				t.Errorf("Contains(%q, %q) = %t, %v", c.text, c.needle, got, err)
+			}
+		}
+		if got, err := Contains(iotest.OneByteReader(strings.NewReader(c.text)), c.needle); got != c.want || err != nil {
+			t.Errorf("Contains(%q, %q) = %t, %v byte by byte", c.text, c.needle, got, err)
+		}
+	}
+	// A match over the end of what is read in one go, at every place.
+	for n := foldChunk - 20; n < foldChunk+5; n++ {
+		text := strings.Repeat("é", n/2) + "needlé" + strings.Repeat("x", 100)
+		if got, err := Contains(strings.NewReader(text), "NEEDLÉX"); !got || err != nil {
+			t.Errorf("not found at %d: %v", n, err)
+		}
+	}
+}
+
+// FuzzContains compares the search in a stream with that in a string.
+func FuzzContains(f *testing.F) {
+	f.Add("Hello café", "CAFÉ")
+	f.Fuzz(func(t *testing.T, text, needle string) {
+		text = strings.ToValidUTF8(text, "?")
+		want := strings.Contains(Fold(text), Fold(needle))
+		if got, err := Contains(strings.NewReader(text), needle); got != want || err != nil {
+			t.Errorf("Contains(%q, %q) = %t, %v, want %t", text, needle, got, err, want)
+		}
+		if again := Fold(Fold(needle)); again != Fold(needle) {
+			t.Errorf("Fold(%q) = %q, and of that %q", needle, Fold(needle), again)
+		}
+	})
+}
+
+// TestFoldAll folds every character there is twice.
+func TestFoldAll(t *testing.T) {
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		once := Fold(string(r))
+		if twice := Fold(once); twice != once {
+			t.Errorf("Fold(%U) = %+q, and of that %+q", r, once, twice)
+		}
+		if other := Fold(string(unicode.ToTitle(r))); other != once {
+			t.Errorf("Fold(%U) = %+q, and of its title case %+q", r, once, other)
+		}
+	}
+}
