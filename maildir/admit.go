@@ -246,6 +246,11 @@ func (m *Mailbox) createUIDs(arrivals []*arrival, cause error) error {
 
 // compactUIDs drops the lines of messages that are gone.
 func (m *Mailbox) compactUIDs(s *State, known []*arrival) error {
+	// An intent whose end is not durable would be undone after a crash if the
+	// lines of its messages were missing.
+	if err := m.index.Load().syncLog(); err != nil {
+		return err
+	}
 	keep := map[UID]bool{}
 	for _, a := range known {
 		keep[a.uid] = true

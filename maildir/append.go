@@ -88,17 +88,17 @@ func (in *incoming) commit(ctx context.Context) ([]UID, error) {
 	}
 	if err := in.placeAll(); err != nil {
 		in.takeBack(len(in.items))
-		done(nil)
+		done()
 		return nil, err
 	}
 	d, err := in.admit(ctx)
 	if err != nil {
 		in.takeBack(len(in.items))
-		done(nil)
+		done()
 		return nil, err
 	}
 	m.publish(d)
-	done(d)
+	done()
 	uids := make([]UID, len(in.items))
 	for i, it := range in.items {
 		uids[i] = it.arrival.uid

@@ -26,6 +26,7 @@ type block struct {
 	stored  []int64 // bytes on disk; -1 not known
 	date    []int64 // INTERNALDATE, Unix seconds; unknownDate
 	saved   []int64 // SAVEDATE, Unix seconds; unknownDate
+	cached  []int64 // where the parse cache has the message, + 1; 0: it has not
 	nameEnd []uint32
 	names   []byte // base, or base NUL GUID, of each row
 
@@ -58,6 +59,7 @@ type row struct {
 	stored   int64
 	date     int64
 	saved    int64
+	cached   int64
 	base     string
 	guid     string // "" when it is the base
 	flags    Flags
@@ -74,6 +76,7 @@ func newBlock() *block {
 		stored: make([]int64, blockRows),
 		date:   make([]int64, blockRows),
 		saved:  make([]int64, blockRows),
+		cached: make([]int64, blockRows),
 	}
 }
 
@@ -84,6 +87,7 @@ func (b *block) add(r row) *block {
 	i := n.rows
 	n.rows++
 	n.uid[i], n.ino[i], n.size[i], n.stored[i], n.date[i], n.saved[i] = r.uid, r.ino, r.size, r.stored, r.date, r.saved
+	atomic.StoreInt64(&n.cached[i], r.cached)
 	n.names = append(n.names, r.base...)
 	if r.guid != "" && r.guid != r.base {
 		n.names = append(append(n.names, 0), r.guid...)
@@ -106,13 +110,19 @@ func (b *block) forChange() *block {
 	return &n
 }
 
-// name returns the base and the GUID of a row; they point into the block.
-func (b *block) name(i int) (base, guid []byte) {
+// fullName returns the base, or base NUL GUID, of a row. It points into the block,
+// which must be kept alive while it is used.
+func (b *block) fullName(i int) []byte {
 	start := uint32(0)
 	if i > 0 {
 		start = b.nameEnd[i-1]
 	}
-	full := b.names[start:b.nameEnd[i]]
+	return b.names[start:b.nameEnd[i]]
+}
+
+// name cuts fullName in two; without a GUID of its own it is the base twice.
+func (b *block) name(i int) (base, guid []byte) {
+	full := b.fullName(i)
 	if cut := bytes.IndexByte(full, 0); cut >= 0 {
 		return full[:cut], full[cut+1:]
 	}
@@ -123,18 +133,17 @@ func (b *block) loadSize(i int) int64  { return atomic.LoadInt64(&b.size[i]) }
 func (b *block) loadDate(i int) int64  { return atomic.LoadInt64(&b.date[i]) }
 func (b *block) loadSaved(i int) int64 { return atomic.LoadInt64(&b.saved[i]) }
 
+func (b *block) loadCached(i int) int64 { return atomic.LoadInt64(&b.cached[i]) }
+
 // slot is a place in a mailbox's blocks.
 type slot uint32
 
 func (s slot) block() int { return int(s / blockRows) }
 func (s slot) row() int   { return int(s % blockRows) }
 
-// mapping is memory that blocks lie in. It is unmapped when the last of them is
-// garbage.
-type mapping struct {
-	data  []byte
-	unmap func()
-}
+// mapping stands for memory that blocks lie in. It is unmapped when the last of
+// them is garbage.
+type mapping struct{ _ byte }
 
 // learn fills in a fact that was not known; a value that somebody else found
 // first stays.

@@ -346,7 +346,7 @@ func (mv *mover) back() {
 
 // commitMove is commit for files that leave another mailbox.
 func (in *incoming) commitMove(ctx context.Context, mv *mover) ([]UID, error) {
-	done, err := in.intendMove(mv)
+	done, err := mv.intend()
 	if err != nil {
 		return nil, err
 	}
@@ -356,7 +356,7 @@ func (in *incoming) commitMove(ctx context.Context, mv *mover) ([]UID, error) {
 	}
 	if err != nil {
 		mv.back()
-		done(nil)
+		done()
 		return nil, err
 	}
 	in.m.publish(d)
@@ -374,7 +374,7 @@ func (in *incoming) commitMove(ctx context.Context, mv *mover) ([]UID, error) {
 	if err != nil {
 		return uids, err
 	}
-	done(d)
+	done()
 	return uids, nil
 }
 

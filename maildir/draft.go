@@ -16,6 +16,12 @@ type draft struct {
 	changed []UID
 	gone    []UID
 	added   []UID
+
+	// for the log
+	touched         []UID // names or keywords differ, seen by sessions or not
+	rebased         []UID
+	goneModSeq      ModSeq
+	keywordsChanged bool
 }
 
 // draft begins the next state. The caller holds the lock.
@@ -131,6 +137,7 @@ func (d *draft) set(i int, w fileInfo, overflow KeywordSet, modseq ModSeq) {
 		d.movedUnseen(i, in.flags)
 	}
 	b.flags[r], b.keywords[r], b.where[r] = in.flags, keywords, w
+	d.touched = append(d.touched, d.uids[i])
 }
 
 // movedUnseen keeps what is known of the first unseen row when row i changes.
@@ -169,7 +176,7 @@ func (d *draft) remove(rows []int, modseq ModSeq) {
 	}
 	keep(len(d.uids))
 	d.uids, d.slots = uids, slots
-	d.highest = max(d.highest, modseq)
+	d.highest, d.goneModSeq = max(d.highest, modseq), modseq
 	d.firstUnseen.Store(0)
 }
 
@@ -180,7 +187,7 @@ func (d *draft) replaceBase(i int, base, guid string) slot {
 	b, r := d.blocks[sl.block()], sl.row()
 	d.padSlots()
 	moved := row{
-		uid: d.uids[i], ino: b.ino[r], size: b.loadSize(r), stored: b.stored[r], date: b.loadDate(r), saved: b.loadSaved(r),
+		uid: d.uids[i], ino: b.ino[r], size: b.loadSize(r), stored: b.stored[r], date: b.loadDate(r), saved: b.loadSaved(r), cached: b.loadCached(r),
 		base: base, guid: guid, flags: b.flags[r], keywords: b.keywords[r], modseq: b.modseq[r], where: b.where[r],
 	}
 	last := len(d.blocks) - 1
@@ -192,12 +199,13 @@ func (d *draft) replaceBase(i int, base, guid string) slot {
 	d.blocks[last] = d.blocks[last].add(moved)
 	d.slots = append([]slot(nil), d.slots...)
 	d.slots[i] = to
+	d.rebased = append(d.rebased, moved.uid)
 	return to
 }
 
 // setKeywords makes t the mailbox's keyword table.
 func (d *draft) setKeywords(t keywordTable) {
-	d.keywords = t
+	d.keywords, d.keywordsChanged = t, true
 	d.visible, d.forwardedMask = t, 0
 	if n := t.find(Forwarded); n >= 0 {
 		d.visible = slices.Clone(t)

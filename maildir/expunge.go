@@ -24,12 +24,9 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []UID) ([]UID, error) {
 	if len(rows) == 0 {
 		return nil, nil
 	}
-	done, err := m.intendExpunge(s, rows)
-	if err != nil {
-		return nil, m.fail("expunge", err)
-	}
 	var gone []UID
 	var inNew, inCur bool
+	var err error
 	for _, i := range rows {
 		uid := s.uids[i]
 		e := m.onFileLocked(ctx, s, i, func(dir durable.Dir, name string) error {
@@ -45,8 +42,7 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []UID) ([]UID, error) {
 	if e := m.syncDirs(inNew, inCur); err == nil {
 		err = e
 	}
-	d := m.publishGone(gone)
-	done(d)
+	m.publishGone(gone)
 	if err != nil {
 		return gone, m.fail("expunge", err)
 	}
@@ -54,7 +50,7 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []UID) ([]UID, error) {
 }
 
 // publishGone takes messages out of the state.
-func (m *Mailbox) publishGone(uids []UID) *draft {
+func (m *Mailbox) publishGone(uids []UID) {
 	d := m.draft()
 	modseq := m.nextModSeq()
 	rows, _ := d.sortedRows(uids)
@@ -64,7 +60,6 @@ func (m *Mailbox) publishGone(uids []UID) *draft {
 	}
 	d.remove(rows, modseq)
 	m.publish(d)
-	return d
 }
 
 func isExist(err error) bool { return errors.Is(err, fs.ErrExist) }

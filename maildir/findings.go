@@ -158,3 +158,20 @@ func (x *finding) set(e event) {
 		x.names = append(x.names, sighting{e.isNew, e.name, 0})
 	}
 }
+
+// nothing reports that the disk is as the state says.
+func (f *findings) nothing() bool {
+	for _, x := range f.bases {
+		switch {
+		case !x.known && len(x.names) == 0:
+		case x.known && len(x.names) == 1:
+			if k := f.knownFile(x.slot); k.isNew == x.names[0].isNew && k.name == x.names[0].name {
+				continue
+			}
+			return false
+		default:
+			return false
+		}
+	}
+	return len(f.odd) == 0
+}

@@ -37,20 +37,24 @@ type Mailbox struct {
 	lastConfirmed int64                // disk.confirmed of the sync before, ns
 	doubles       map[string]time.Time // bases with two names, since when
 	absent        map[UID]absence      // missed by scans that were not exact
-	index         *index               // nil: the mailbox has none, and loses only time
+	openIntents   int
+	indexless     bool                 // an index was tried for and cannot be had
 	unclaimed     map[string]uidRecord // lines of the uidlist whose files were not seen yet
 	dirName       string               // "" is INBOX, the root itself
 	folderIno     uint64
 
 	queue eventQueue // guarded by watcher.mu
 
-	history changeHistory
-	subs    subscribers
-	syncing atomic.Bool
-	loaded  atomic.Bool
-	deleted atomic.Bool // the folder is gone
-	settled atomic.Bool // nothing to do but wait for events
-	parsed  parseCache
+	index    atomic.Pointer[index] // nil: the mailbox has none, and loses only time
+	flushing atomic.Bool           // renames or the log wait to be synced
+	history  changeHistory
+	vanished vanished
+	subs     subscribers
+	syncing  atomic.Bool
+	loaded   atomic.Bool
+	deleted  atomic.Bool // the folder is gone
+	settled  atomic.Bool // nothing to do but wait for events
+	parsed   parseCache
 }
 
 // folderDirs are the directories of a folder, held open.
@@ -89,7 +93,7 @@ func (m *Mailbox) Close() { m.user.closeMailbox(m) }
 // publish makes a draft the newest state, writes it to the index's log, and tells
 // the sessions. The caller holds the lock.
 func (m *Mailbox) publish(d *draft) *State {
-	m.index.record(d)
+	m.index.Load().record(d)
 	// Slots added to the table must be visible in the state it is asked about.
 	m.state.Store(d.State)
 	for _, uid := range d.added {
@@ -100,10 +104,12 @@ func (m *Mailbox) publish(d *draft) *State {
 		}
 	}
 	m.history.add(d)
+	m.vanished.add(d.gone, d.goneModSeq)
 	if !d.empty() || d.recent != d.before.recent {
 		m.subs.notify()
 	}
-	return d.State
+	m.afterPublish(len(d.added))
+	return m.State()
 }
 
 // nextModSeq is above every one that was given, and the clock where that is ahead.

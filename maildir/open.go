@@ -128,8 +128,7 @@ func (m *Mailbox) start(ctx context.Context) error {
 	if err := m.fresh(); err != nil {
 		return err
 	}
-	m.openIndex()
-	if err := m.recover(ctx); err != nil {
+	if err := m.recover(ctx, m.openIndex()); err != nil {
 		return err
 	}
 	if _, err := m.syncLocked(ctx); err != nil {
@@ -142,7 +141,7 @@ func (m *Mailbox) start(ctx context.Context) error {
 		}
 		m.publish(d)
 	}
-	m.settled.Store(m.disk.watched() && len(m.doubles) == 0 && len(m.absent) == 0)
+	m.settled.Store(m.disk.live && len(m.doubles) == 0 && len(m.absent) == 0)
 	return nil
 }
 
@@ -158,8 +157,9 @@ func (m *Mailbox) fresh() error {
 	m.keyStamp = st
 	m.infos, m.infoIDs, m.infosNamed = nil, map[string]fileInfo{}, 0
 	m.names = nameTable{}
-	m.disk.scanned = false
+	m.disk.scanned, m.disk.live = false, false
 	m.uids = uidlist{}
+	m.vanished.reset(s.highest)
 	clear(m.unclaimed)
 	clear(m.absent)
 	m.history.clear()

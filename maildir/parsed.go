@@ -23,6 +23,15 @@ func (m *Mailbox) Parsed(ctx context.Context, uid UID) (*Parsed, error) {
 	if p := m.parsed.get(key); p != nil && p.parsed != nil {
 		return p.parsed, nil
 	}
+	s := m.State()
+	i, ok := s.Find(uid)
+	if !ok {
+		return nil, fmt.Errorf("parse message %d: %w", uid, ErrExpunged)
+	}
+	cache := m.parseFile()
+	if p := cache.get(s, i); p != nil {
+		return p, nil
+	}
 	part, err := m.Structure(ctx, uid)
 	if err != nil {
 		return nil, err
@@ -33,7 +42,15 @@ func (m *Mailbox) Parsed(ctx context.Context, uid UID) (*Parsed, error) {
 		Body:          part.AppendBodyStructure(nil, false),
 	}
 	m.parsed.put(key, parseEntry{part, p})
+	cache.put(s, i, p)
 	return p, nil
+}
+
+func (m *Mailbox) parseFile() *parseFile {
+	if x := m.index.Load(); x != nil {
+		return x.cache
+	}
+	return nil
 }
 
 // Structure returns the tree of the message's parts, with their offsets in what

@@ -57,8 +57,12 @@ func (m *Mailbox) Store(ctx context.Context, uids []UID, c Change) (StoreResult,
 	}
 	res.State = m.State()
 	if m.user.store.cfg.FlagsDurable {
-		if err := m.Commit(ctx, res.State); err != nil {
+		if err := m.lock.lock(ctx); err != nil {
 			return res, err
+		}
+		defer m.lock.unlock()
+		if err := m.flush(); err != nil {
+			return res, m.fail("store in", err)
 		}
 	}
 	return res, nil
@@ -206,7 +210,7 @@ func (m *Mailbox) publishRenamed(all []renamed) {
 		d.set(i, w, r.overflow, modseq)
 	}
 	m.publish(d)
-	m.dirty(true)
+	m.dirty()
 }
 
 func (m *Mailbox) hasOverflow(all []renamed) bool {

@@ -58,6 +58,7 @@ type Store struct {
 	now   func() time.Time
 	log   *slog.Logger
 	namer *namer
+	boot  string // the kernel's run
 
 	ctx        context.Context // ends with Close
 	stop       context.CancelFunc
@@ -98,6 +99,7 @@ func Open(cfg Config) (*Store, error) {
 			return nil, fmt.Errorf("open state directory: %w", err)
 		}
 	}
+	s.boot = durable.BootID()
 	s.namer = newNamer(s.now, s.cfg.Host)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if s.watch, err = newWatcher(); err != nil {

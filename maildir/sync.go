@@ -30,7 +30,8 @@ import (
 type diskView struct {
 	newWatch, curWatch *watch
 	newStamp, curStamp dirStamp
-	scanned            bool  // a scan was the base of the state
+	scanned            bool  // the stamps are those of the state
+	live               bool  // watched since before the stamps were compared: events tell the rest
 	confirmed          int64 // when the state was last known to be on disk, ns
 }
 
@@ -105,10 +106,10 @@ func (m *Mailbox) syncLocked(ctx context.Context) (*State, error) {
 	}
 	if err != nil {
 		// What the events said is lost with them: look at everything again.
-		m.disk.scanned = false
+		m.disk.scanned, m.disk.live = false, false
 		return m.State(), err
 	}
-	m.settled.Store(m.disk.watched() && len(m.doubles) == 0 && len(m.absent) == 0)
+	m.settled.Store(m.disk.live && len(m.doubles) == 0 && len(m.absent) == 0)
 	return m.State(), nil
 }
 
@@ -146,7 +147,7 @@ func (m *Mailbox) checkFolder() error {
 
 // look returns what differs on disk from the state, and whether it is exact.
 func (m *Mailbox) look() (found *findings, exact bool, err error) {
-	if m.disk.watched() && m.disk.scanned {
+	if m.disk.live {
 		q := m.user.store.watch.drain(m)
 		if !q.lost {
 			found = m.newFindings()
@@ -174,6 +175,8 @@ func (m *Mailbox) scan() (found *findings, exact bool, err error) {
 	newOnly := false
 	if m.disk.scanned && m.trusted(before.curStamp, m.disk.curStamp) {
 		if m.trusted(before.newStamp, m.disk.newStamp) && len(m.absent) == 0 {
+			m.disk.live = m.disk.watched()
+			m.disk.confirmed = before.curStamp.taken
 			return m.newFindings(), true, nil
 		}
 		newOnly = len(m.absent) == 0
@@ -202,12 +205,13 @@ func (m *Mailbox) scan() (found *findings, exact bool, err error) {
 		}
 		if exact {
 			m.disk.newStamp, m.disk.curStamp, m.disk.scanned = before.newStamp, before.curStamp, true
+			m.disk.live = m.disk.watched()
 			m.disk.confirmed = before.newStamp.taken
 			return found, true, nil
 		}
 		newOnly, before = false, after
 	}
-	m.disk.scanned = false
+	m.disk.scanned, m.disk.live = false, false
 	return found, false, nil
 }
 
