@@ -82,8 +82,13 @@ func (f *File) Has(key ...string) bool {
 // Problem notes something wrong with the value of a key, which need not be in
 // the file.
 func (f *File) Problem(key []string, format string, args ...any) {
+	f.problems = append(f.problems, f.At(key, format, args...))
+}
+
+// At makes a Problem of a key without noting it.
+func (f *File) At(key []string, format string, args ...any) Problem {
 	name := toml.Key(key).String()
-	f.problems = append(f.problems, Problem{f.path, f.lines[name], name, fmt.Sprintf(format, args...)})
+	return Problem{f.path, f.lines[name], name, fmt.Sprintf(format, args...)}
 }
 
 // Err returns the problems found so far as a Problems, or nil.
@@ -137,6 +142,9 @@ func (w walk) table(path toml.Key, keys map[string]toml.Primitive, into reflect.
 
 // value decodes one value, table or not.
 func (w walk) value(key toml.Key, value toml.Primitive, into reflect.Value) {
+	if into.Type() == reflect.TypeFor[toml.Primitive]() {
+		return // only where it stands is asked for
+	}
 	found, want := w.md.Type(key...), wanted(into)
 	if found == "" { // a table only implied by the header of one below it
 		found = "Hash"
@@ -163,13 +171,24 @@ func (w walk) value(key toml.Key, value toml.Primitive, into reflect.Value) {
 	}
 }
 
-// line finds the line of a value: the library tells it in errors only.
+// line finds the line of a value: the library tells it in errors only. A table
+// without a header of its own begins with its first key.
 func (w walk) line(value toml.Primitive) int {
 	var pe toml.ParseError
-	if errors.As(w.md.PrimitiveDecode(value, new(refuser)), &pe) {
+	if errors.As(w.md.PrimitiveDecode(value, new(refuser)), &pe) && pe.Position.Line > 0 {
 		return pe.Position.Line
 	}
-	return 0
+	var keys map[string]toml.Primitive
+	if w.md.PrimitiveDecode(value, &keys) != nil {
+		return 0
+	}
+	first := 0
+	for _, v := range keys {
+		if l := w.line(v); first == 0 || l < first {
+			first = l
+		}
+	}
+	return first
 }
 
 type refuser struct{}
