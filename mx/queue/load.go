@@ -1,0 +1,223 @@
+package queue
+
+import (
+	"errors"
+	"io/fs"
+	"strconv"
+	"sync"
+	"time"
+
+	"buzon/internal/durable"
+)
+
+// readers is how many files Open reads at once: on a disk whose pages are cold
+// it waits for many of them together.
+const readers = 16
+
+// load brings the spool into a legal state after whatever happened, and its
+// entries to the scheduler.
+func (q *Queue) load() error {
+	began := time.Now()
+	if err := q.spool.sweep(); err != nil {
+		return err
+	}
+	ids, active, err := q.spool.index()
+	if err != nil {
+		return err
+	}
+	for id := range ids {
+		if err := q.reconcile(id, ids); err != nil {
+			return err
+		}
+	}
+	q.loadAll(ids, active)
+	if len(ids) > 0 {
+		q.Log.Info("queue read", "messages", len(q.sched.all()), "dur", time.Since(began))
+	}
+	return nil
+}
+
+// sweep removes what was being written when the process stopped, and puts
+// aside what is not ours.
+func (s *spool) sweep() error {
+	ours := make(map[string]bool)
+	for _, f := range s.folders() {
+		ours[f.name] = true
+	}
+	var foreign []string
+	err := s.root.Scan(func(e durable.Entry) error {
+		if !ours[string(e.Name)] {
+			foreign = append(foreign, string(e.Name))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range foreign {
+		s.putAside(s.root, name, damaged("not a file of the queue's"))
+	}
+	// Whoever submitted what lies here was never told that it is queued.
+	unfinished, err := s.names(s.tmp, func(string) bool { return true })
+	for _, name := range unfinished {
+		err = errors.Join(err, s.tmp.Remove(name))
+	}
+	return err
+}
+
+// index returns the ids of all entries, and of those that were being attempted.
+// States and marks without a message are litter that remove left.
+func (s *spool) index() (ids, active map[string]bool, err error) {
+	valid := func(name string) bool {
+		_, _, _, ok := splitID(name)
+		return ok
+	}
+	ids, active = make(map[string]bool), make(map[string]bool)
+	for _, part := range []struct {
+		folder folder
+		found  func(id string)
+	}{
+		{s.message, func(id string) { ids[id] = true }},
+		{s.state, func(string) {}},
+		{s.active, func(id string) { active[id] = true }},
+	} {
+		names, err := s.names(part.folder, valid)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, id := range names {
+			part.found(id)
+			if ids[id] {
+				continue
+			}
+			if err := part.folder.Remove(id); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return ids, active, nil
+}
+
+// reconcile writes that a notice is made which exists, should the process have
+// stopped before it did so.
+func (q *Queue) reconcile(notice string, ids map[string]bool) error {
+	id, mark, number, _ := splitID(notice)
+	if mark == "" || !ids[id] {
+		return nil
+	}
+	e := &entry{id: id}
+	l, st, err := q.read(e)
+	if errors.Is(err, errGone) {
+		delete(ids, id)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	n, err := strconv.Atoi(number)
+	if err != nil || n >= len(st.Recipients) || !st.noted(mark, n) {
+		return nil
+	}
+	if err := q.commit(e, st); err != nil {
+		return err
+	}
+	if e.gone {
+		q.spool.unmark(id)
+		delete(ids, id)
+	}
+	return nil
+}
+
+// noted marks recipient n, or all that wait with it, as told of. It reports
+// whether that is a change.
+func (st *state) noted(mark string, n int) bool {
+	first := &st.Recipients[n]
+	if mark == failureMark {
+		was := first.Status
+		if was == Failed {
+			first.Status = Bounced
+		}
+		return was == Failed
+	}
+	change := false
+	for i := range st.Recipients {
+		r := &st.Recipients[i]
+		if r.Status == Waiting && !r.Warned && r.Address.Domain == first.Address.Domain {
+			r.Warned = true
+			change = true
+		}
+	}
+	return change
+}
+
+// loadAll reads the entries and gives them to the scheduler.
+func (q *Queue) loadAll(ids, active map[string]bool) {
+	queue := make(chan string, readers)
+	var work sync.WaitGroup
+	var debts sync.Mutex
+	for range readers {
+		work.Go(func() {
+			for id := range queue {
+				if e := q.loadOne(id, active[id]); e != nil {
+					debts.Lock()
+					q.debts = append(q.debts, e)
+					debts.Unlock()
+				}
+			}
+		})
+	}
+	for id := range ids {
+		queue <- id
+	}
+	close(queue)
+	work.Wait()
+}
+
+// loadOne reads an entry. It returns it when a notice is owed.
+func (q *Queue) loadOne(id string, interrupted bool) *entry {
+	e := &entry{id: id}
+	l, st, err := q.read(e)
+	if err != nil {
+		if !errors.Is(err, errGone) {
+			q.Log.Error("message stays out of the queue until the next start", "id", id, "err", err)
+		}
+		return nil
+	}
+	defer l.Close()
+	if interrupted {
+		q.pushOut(id, st)
+	}
+	if st.settled() { // not by our doing, but the meaning is clear
+		if err := q.commit(e, st); err != nil {
+			q.Log.Error("finished message is not removed", "id", id, "err", err)
+		}
+		return nil
+	}
+	e = newEntry(id, l.head, l.Body.Size())
+	q.sched.add(e, st, q.Now())
+	if st.owes() {
+		return e
+	}
+	return nil
+}
+
+// pushOut counts an attempt during which the process died, so that a message
+// that kills us, or a host, is not met again at once, start after start.
+func (q *Queue) pushOut(id string, st *state) {
+	now := q.Now()
+	for i := range st.Recipients {
+		r := &st.Recipients[i]
+		if r.Status != Waiting || r.Next.After(now) {
+			continue
+		}
+		r.Attempts++
+		r.Next = q.Schedule.next(r.Attempts, now, time.Time{})
+		r.Last = outcome{At: stamp(now), Cause: "the attempt was interrupted"}
+	}
+	if err := q.spool.writeState(id, st); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		q.Log.Error("interrupted attempt is not written", "id", id, "err", err)
+		return
+	}
+	q.spool.unmark(id)
+}

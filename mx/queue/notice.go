@@ -1,0 +1,126 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"buzon/internal/smtp"
+)
+
+// notify makes the notices that the entry owes: one for each recipient that
+// failed, and one for those of the settlement's domain who wait too long. It
+// writes that they are made, and only then are they scheduled.
+func (q *Queue) notify(s *settlement, l *letter, st *state, age time.Duration) error {
+	var made []string
+	var late []int
+	for i := range st.Recipients {
+		switch r := &st.Recipients[i]; {
+		case r.Status == Failed:
+			id := s.entry.id + failureMark + strconv.Itoa(i)
+			if err := q.makeNotice(id, actionFailed, l, st, []int{i}); err != nil {
+				return err
+			}
+			r.Status = Bounced
+			made = append(made, id)
+		case r.Status == Waiting && !r.Warned && r.Address.Domain == s.domain && age >= q.Schedule.WarnAfter && !s.entry.notice:
+			r.Warned = true
+			late = append(late, i)
+		}
+	}
+	if len(late) > 0 {
+		id := s.entry.id + delayMark + strconv.Itoa(late[0])
+		if err := q.makeNotice(id, actionDelayed, l, st, late); err != nil {
+			return err
+		}
+		made = append(made, id)
+	}
+	if len(made) == 0 {
+		return nil
+	}
+	if err := q.commit(s.entry, st); err != nil {
+		return err
+	}
+	for _, id := range made {
+		if err := q.sendNotice(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeNotice puts a notice about the recipients into the spool, unless it is
+// there already.
+func (q *Queue) makeNotice(id, action string, l *letter, st *state, about []int) error {
+	if q.spool.exists(id) {
+		return nil
+	}
+	header, err := readHeader(l.Body)
+	if err != nil {
+		return err
+	}
+	r := &report{
+		id: id, action: action, hostname: q.Hostname, now: q.Now(),
+		envelope: l.Envelope, queued: l.Queued, header: header,
+		until: l.Queued.Add(q.Schedule.GiveUpAfter),
+	}
+	for _, i := range about {
+		r.about = append(r.about, subject{recipient: st.Recipients[i], original: l.Envelope.To[i].Original})
+	}
+	text := r.format()
+	h := head{Queued: stamp(r.now), Envelope: smtp.Envelope{
+		To:       []smtp.Recipient{{Address: l.Envelope.From}},
+		UTF8:     l.Envelope.From.NeedsUTF8(),
+		EightBit: !isASCII(text),
+	}}
+	// The attempt's context may have ended; the notice is made all the same.
+	if _, err := q.spool.create(context.Background(), id, h, bytes.NewReader(text)); err != nil {
+		return fmt.Errorf("make notice: %w", err)
+	}
+	return nil
+}
+
+// sendNotice schedules a notice that makeNotice has put into the spool.
+func (q *Queue) sendNotice(id string) error {
+	if q.sched.has(id) {
+		return nil
+	}
+	l, err := q.spool.open(id)
+	if err != nil {
+		return fmt.Errorf("open notice: %w", err)
+	}
+	defer l.Close()
+	to := l.Envelope.To[0].Address
+	q.Log.Info("queued", "id", id, "from", "", "to", to.String(), "recipients", 1, "size", l.Body.Size())
+	q.schedule(newEntry(id, l.head, l.Body.Size()), newState(l.head), q.Now())
+	return nil
+}
+
+// maxReturned is how much of a message's header a notice returns at most, in
+// bytes. The body is never returned: the sender has it, and whoever used a
+// stolen account must not reach people with it by way of us.
+const maxReturned = 32 << 10
+
+// readHeader returns the header of a message, cut to whole lines.
+func readHeader(msg io.ReaderAt) ([]byte, error) {
+	buf := make([]byte, maxReturned)
+	n, err := msg.ReadAt(buf, 0)
+	if err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read header: %w", err)
+	}
+	buf = buf[:n]
+	var out []byte
+	for len(buf) > 0 {
+		line, rest, whole := bytes.Cut(buf, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if len(line) == 0 || !whole && n == maxReturned {
+			break
+		}
+		out = append(append(out, line...), '\r', '\n')
+		buf = rest
+	}
+	return out, nil
+}
