@@ -1,0 +1,52 @@
+package imapd
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// capability is CAPABILITY (RFC 9051 6.1.1).
+func (s *session) capability(r *request) error {
+	if err := r.End(); err != nil {
+		return err
+	}
+	s.enc.Raw("* CAPABILITY ")
+	s.writeCapabilities()
+	s.enc.CRLF()
+	return nil
+}
+
+// always are the capabilities that have no state.
+var always = []string{"IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE"}
+
+// afterLogin are those that a client can use once it is logged in. Each one is a file of this package, and a row of docs/protocols.md.
+var afterLogin = []string{
+	"NAMESPACE", "CHILDREN", "UNSELECT", "UIDPLUS", "MOVE", "IDLE", "SPECIAL-USE",
+	"CREATE-SPECIAL-USE", "LIST-EXTENDED", "LIST-STATUS", "STATUS=SIZE", "ESEARCH", "SEARCHRES", "WITHIN",
+	"MULTIAPPEND", "CONDSTORE", "QRESYNC", "BINARY", "OBJECTID", "SAVEDATE", "PREVIEW", "UTF8=ACCEPT", "UIDONLY",
+	"SORT", "SORT=DISPLAY", "ESORT", "THREAD=REFERENCES", "THREAD=REFS", "THREAD=ORDEREDSUBJECT", "PARTIAL", "SEARCH=FUZZY", "I18NLEVEL=1",
+}
+
+func (s *session) writeCapabilities() { s.enc.Raw(strings.Join(s.capabilities(), " ")) }
+
+// capabilities lists what works in the session's state (RFC 9051 6.1.1).
+func (s *session) capabilities() []string {
+	caps := slices.Clone(always)
+	if s.state == notAuthenticated {
+		if !s.tls && s.srv.cfg.TLS != nil {
+			caps = append(caps, "STARTTLS")
+		}
+		if s.mayLogin() {
+			caps = append(caps, "AUTH=PLAIN")
+		} else {
+			caps = append(caps, "LOGINDISABLED")
+		}
+		return caps
+	}
+	caps = append(caps, afterLogin...)
+	caps = append(caps, "APPENDLIMIT="+strconv.FormatInt(s.srv.cfg.MessageSize, 10))
+	return slices.DeleteFunc(caps, func(c string) bool {
+		return slices.ContainsFunc(s.account.HiddenCapabilities, func(hidden string) bool { return strings.EqualFold(hidden, c) })
+	})
+}

@@ -1,0 +1,30 @@
+package imapd
+
+// closeMailbox is CLOSE (RFC 9051 6.4.1): messages marked \Deleted go without a word, unless the mailbox is open for reading only.
+func (s *session) closeMailbox(r *request) error {
+	if err := r.End(); err != nil {
+		return err
+	}
+	if !s.view.readOnly {
+		gone, err := s.expungeDeleted(nil)
+		if err != nil {
+			return err
+		}
+		if len(gone) > 0 {
+			if r.code, err = s.highestModSeqCode(); err != nil { // RFC 7162 3.2.8
+				return err
+			}
+		}
+	}
+	s.closeView()
+	return nil
+}
+
+// unselect is UNSELECT (RFC 9051 6.4.2, RFC 3691).
+func (s *session) unselect(r *request) error {
+	if err := r.End(); err != nil {
+		return err
+	}
+	s.closeView()
+	return nil
+}

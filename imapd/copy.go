@@ -1,0 +1,70 @@
+package imapd
+
+import (
+	"buzon/maildir"
+)
+
+// copy is COPY and UID COPY (RFC 9051 6.4.7): all of the messages or none.
+func (s *session) copy(r *request) error {
+	src, dst, err := s.readTransfer(r)
+	if err != nil || len(src) == 0 {
+		return err
+	}
+	defer dst.Close()
+	done, err := s.view.box.Copy(s.ctx, src, dst)
+	if err != nil {
+		return err
+	}
+	if len(done.Dst) > 0 {
+		r.code = copyUID(done)
+	}
+	return nil
+}
+
+// move is MOVE and UID MOVE (RFC 9051 6.4.8, RFC 6851).
+func (s *session) move(r *request) error {
+	src, dst, err := s.readTransfer(r)
+	if err != nil || len(src) == 0 {
+		return err
+	}
+	defer dst.Close()
+	if s.view.readOnly {
+		return errReadOnly
+	}
+	done, err := s.view.box.Move(s.ctx, src, dst)
+	if err != nil {
+		return err
+	}
+	if len(done.Dst) > 0 {
+		// RFC 6851 4.3: before the EXPUNGE responses, which follow with the answer.
+		s.enc.Raw("* OK [").Raw(copyUID(done)).Raw("] Moved\r\n")
+		r.code, err = s.highestModSeqCode()
+	}
+	return err
+}
+
+// readTransfer reads the arguments of COPY and MOVE and opens the destination, which the caller closes. Without messages to take there is none.
+func (s *session) readTransfer(r *request) ([]maildir.UID, *maildir.Mailbox, error) {
+	set := r.SP().Set()
+	name := r.SP().Mailbox()
+	if err := r.End(); err != nil {
+		return nil, nil, err
+	}
+	ss, err := s.find(set, r.uid)
+	if err != nil {
+		return nil, nil, err
+	}
+	uids, gone := s.view.uidsOf(ss)
+	if gone {
+		return nil, nil, maildir.ErrExpunged
+	}
+	dst, err := s.user.Open(s.ctx, name)
+	if err != nil {
+		return nil, nil, tryCreate(err)
+	}
+	if len(uids) == 0 {
+		dst.Close()
+		r.text = "No messages found"
+	}
+	return uids, dst, nil
+}

@@ -1,0 +1,357 @@
+package imapd
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"buzon/imapd/wire"
+	"buzon/maildir"
+)
+
+// A searchKey says of one message whether it matches. Keys that cost nothing are asked before those that open the message.
+type searchKey struct {
+	cost  int
+	match func(*candidate) (bool, error)
+}
+
+const (
+	costIndex  = iota // what the mailbox's state has in memory
+	costFile          // size and dates: normally in memory
+	costHeader        // reads the header
+	costBody          // reads everything
+)
+
+// A candidate is a message that a search looks at.
+type candidate struct {
+	s       *session
+	i       int // index in the view
+	at      int // index in the state, −1 if expunged
+	m       maildir.Message
+	content content
+}
+
+// A searchReader reads the keys of one command (RFC 9051 6.4.4, section 9: search-key).
+type searchReader struct {
+	s       *session
+	r       *request
+	charset *charset
+	err     error // one that is no syntax error
+	modseq  bool  // MODSEQ is among the keys
+}
+
+func (p *searchReader) fail(err error) {
+	if p.err == nil {
+		p.err = err
+	}
+}
+
+// keys reads search keys to the end of the line or the list: all must match.
+func (p *searchReader) keys() searchKey {
+	var all []searchKey
+	for {
+		if !p.r.Item() {
+			return searchKey{}
+		}
+		all = append(all, p.key())
+		if p.r.Err() != nil || !p.r.Is(' ') {
+			return allOf(all)
+		}
+	}
+}
+
+func allOf(keys []searchKey) searchKey {
+	if len(keys) == 1 {
+		return keys[0]
+	}
+	slices.SortStableFunc(keys, func(a, b searchKey) int { return a.cost - b.cost })
+	cost := 0
+	for _, k := range keys {
+		cost = max(cost, k.cost)
+	}
+	return searchKey{cost, func(c *candidate) (bool, error) {
+		for _, k := range keys {
+			if ok, err := k.match(c); !ok || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}}
+}
+
+func (p *searchReader) key() searchKey {
+	r := p.r
+	r.Open()
+	defer r.Close()
+	switch c := r.Peek(); {
+	case c == '(':
+		r.Expect('(')
+		k := p.keys()
+		r.Expect(')')
+		return k
+	case c >= '0' && c <= '9' || c == '*' || c == '$':
+		return p.setKey(r.Set(), false)
+	}
+	name := r.Name()
+	if r.Err() != nil {
+		return searchKey{}
+	}
+	if k, ok := flagKeys[name]; ok {
+		return searchKey{costIndex, k}
+	}
+	if k, ok := p.argumentKey(name); ok {
+		return k
+	}
+	r.Fail("no such search key")
+	return searchKey{}
+}
+
+func hasFlag(f maildir.Flags) func(*candidate) (bool, error) {
+	return func(c *candidate) (bool, error) { return c.m.Flags&f != 0, nil }
+}
+
+func lacksFlag(f maildir.Flags) func(*candidate) (bool, error) {
+	return func(c *candidate) (bool, error) { return c.m.Flags&f == 0, nil }
+}
+
+// flagKeys are the keys without arguments.
+var flagKeys = map[string]func(*candidate) (bool, error){
+	"ALL":        func(*candidate) (bool, error) { return true, nil },
+	"ANSWERED":   hasFlag(maildir.FlagAnswered),
+	"DELETED":    hasFlag(maildir.FlagDeleted),
+	"DRAFT":      hasFlag(maildir.FlagDraft),
+	"FLAGGED":    hasFlag(maildir.FlagFlagged),
+	"SEEN":       hasFlag(maildir.FlagSeen),
+	"UNANSWERED": lacksFlag(maildir.FlagAnswered),
+	"UNDELETED":  lacksFlag(maildir.FlagDeleted),
+	"UNDRAFT":    lacksFlag(maildir.FlagDraft),
+	"UNFLAGGED":  lacksFlag(maildir.FlagFlagged),
+	"UNSEEN":     lacksFlag(maildir.FlagSeen),
+	"RECENT":     func(c *candidate) (bool, error) { return c.s.view.isRecent(c.m.UID), nil },
+	"OLD":        func(c *candidate) (bool, error) { return !c.s.view.isRecent(c.m.UID), nil },
+	"NEW": func(c *candidate) (bool, error) {
+		return c.m.Flags&maildir.FlagSeen == 0 && c.s.view.isRecent(c.m.UID), nil
+	},
+	"SAVEDATESUPPORTED": func(*candidate) (bool, error) { return true, nil }, // RFC 8514 4.3
+}
+
+// argumentKey reads the key called name with its arguments; ok is false if there is none.
+func (p *searchReader) argumentKey(name string) (k searchKey, ok bool) {
+	switch name {
+	case "NOT":
+		return p.not(), true
+	case "OR":
+		return p.or(), true
+	case "FUZZY": // RFC 6203: a match that is exact is also a fuzzy one
+		return p.nested(), true
+	case "UID":
+		return p.setKey(p.r.SP().Set(), true), true
+	case "KEYWORD":
+		return p.keyword(true), true
+	case "UNKEYWORD":
+		return p.keyword(false), true
+	case "LARGER":
+		return p.size(func(size, n int64) bool { return size > n }), true
+	case "SMALLER":
+		return p.size(func(size, n int64) bool { return size < n }), true
+	case "OLDER":
+		return p.within(true), true
+	case "YOUNGER":
+		return p.within(false), true
+	case "MODSEQ":
+		return p.modSeq(), true
+	case "EMAILID":
+		return p.emailID(), true
+	case "THREADID": // none is given out
+		p.r.SP().AString()
+		return searchKey{costIndex, func(*candidate) (bool, error) { return false, nil }}, true
+	case "BCC", "CC", "FROM", "SUBJECT", "TO":
+		p.r.SP()
+		return p.header(name), true
+	case "HEADER":
+		field := p.r.SP().AString()
+		p.r.SP()
+		return p.header(field), true
+	case "BODY":
+		p.r.SP()
+		return p.body(), true
+	case "TEXT":
+		p.r.SP()
+		return p.anywhere(), true
+	}
+	return p.dateKey(name)
+}
+
+// dateKey reads the keys that compare days.
+func (p *searchReader) dateKey(name string) (k searchKey, ok bool) {
+	cost, of := costFile, internalDate
+	rest := name
+	if after, ok := strings.CutPrefix(name, "SENT"); ok {
+		rest, cost, of = after, costHeader, sentDate
+	} else if after, ok := strings.CutPrefix(name, "SAVED"); ok { // RFC 8514
+		rest, of = after, saveDate
+	}
+	switch rest {
+	case "BEFORE":
+		return p.date(cost, of, before), true
+	case "ON":
+		return p.date(cost, of, on), true
+	case "SINCE":
+		return p.date(cost, of, since), true
+	}
+	return searchKey{}, false
+}
+
+func (p *searchReader) setKey(set wire.Set, uid bool) searchKey {
+	if p.r.Err() != nil {
+		return searchKey{}
+	}
+	ss := p.s.findAny(set, uid)
+	return searchKey{costIndex, func(c *candidate) (bool, error) {
+		_, ok := slices.BinarySearchFunc(ss, c.i, func(sp span, i int) int {
+			switch {
+			case sp.hi <= i:
+				return -1
+			case sp.lo > i:
+				return 1
+			}
+			return 0
+		})
+		return ok, nil
+	}}
+}
+
+func (p *searchReader) keyword(want bool) searchKey {
+	name := p.r.SP().Flag()
+	if strings.EqualFold(name, forwarded) {
+		if want {
+			return searchKey{costIndex, hasFlag(maildir.FlagForwarded)}
+		}
+		return searchKey{costIndex, lacksFlag(maildir.FlagForwarded)}
+	}
+	var bit maildir.KeywordSet
+	for i, k := range p.s.view.state.Keywords() {
+		if k != "" && strings.EqualFold(k, name) {
+			bit = 1 << i
+		}
+	}
+	return searchKey{costIndex, func(c *candidate) (bool, error) { return (c.m.Keywords&bit != 0) == want, nil }}
+}
+
+func (p *searchReader) size(match func(size, n int64) bool) searchKey {
+	n := p.r.SP().Number64()
+	return searchKey{costFile, func(c *candidate) (bool, error) {
+		if c.at < 0 {
+			return false, maildir.ErrExpunged
+		}
+		size, err := c.s.view.state.Size(c.at)
+		return err == nil && match(size, n), err
+	}}
+}
+
+// A dateOf finds a date of a message.
+type dateOf func(*candidate) (time.Time, bool, error)
+
+func internalDate(c *candidate) (time.Time, bool, error) {
+	if c.at < 0 {
+		return time.Time{}, false, maildir.ErrExpunged
+	}
+	t, err := c.s.view.state.InternalDate(c.at)
+	return t, err == nil, err
+}
+
+func saveDate(c *candidate) (time.Time, bool, error) {
+	if c.at < 0 {
+		return time.Time{}, false, maildir.ErrExpunged
+	}
+	t, err := c.s.view.state.SaveDate(c.at)
+	return t, err == nil, err
+}
+
+// date compares days, whatever the time and the zone (RFC 9051 6.4.4).
+func (p *searchReader) date(cost int, of dateOf, match func(day, limit time.Time) bool) searchKey {
+	limit := p.r.SP().Date()
+	return searchKey{cost, func(c *candidate) (bool, error) {
+		t, ok, err := of(c)
+		if !ok || err != nil {
+			return false, err
+		}
+		y, m, d := t.Date()
+		return match(time.Date(y, m, d, 0, 0, 0, 0, time.UTC), limit), nil
+	}}
+}
+
+func before(day, limit time.Time) bool { return day.Before(limit) }
+func on(day, limit time.Time) bool     { return day.Equal(limit) }
+func since(day, limit time.Time) bool  { return !day.Before(limit) }
+
+// within is OLDER and YOUNGER (RFC 5032).
+func (p *searchReader) within(older bool) searchKey {
+	seconds := p.r.SP().NZNumber()
+	limit := time.Now().Add(-time.Duration(seconds) * time.Second)
+	return searchKey{costFile, func(c *candidate) (bool, error) {
+		t, ok, err := internalDate(c)
+		return ok && t.After(limit) != older, err
+	}}
+}
+
+// modSeq is MODSEQ (RFC 7162 3.1.5); MODSEQs of single flags are not kept, and need not be.
+func (p *searchReader) modSeq() searchKey {
+	p.r.SP()
+	if p.r.Peek() == '"' {
+		entry := p.r.String()
+		if !strings.HasPrefix(strings.ToLower(entry), "/flags/") {
+			p.r.Fail("no such entry")
+		}
+		switch p.r.SP().Word() {
+		case "ALL", "PRIV", "SHARED":
+		default:
+			p.r.Fail("expected all, priv or shared")
+		}
+		p.r.SP()
+	}
+	least := maildir.ModSeq(p.r.Number64())
+	p.modseq = true
+	p.s.enableCondstore()
+	return searchKey{costIndex, func(c *candidate) (bool, error) { return c.m.ModSeq >= least, nil }}
+}
+
+func (p *searchReader) emailID() searchKey {
+	want := p.r.SP().AString()
+	return searchKey{costFile, func(c *candidate) (bool, error) {
+		if c.at < 0 {
+			return false, maildir.ErrExpunged
+		}
+		return string(appendObjectID(nil, 'M', c.s.view.state.GUID(c.at))) == want, nil
+	}}
+}
+
+func (p *searchReader) not() searchKey {
+	k := p.nested()
+	return searchKey{k.cost, func(c *candidate) (bool, error) {
+		ok, err := k.match(c)
+		return !ok && err == nil, err
+	}}
+}
+
+func (p *searchReader) or() searchKey {
+	a, b := p.nested(), p.nested()
+	if b.cost < a.cost {
+		a, b = b, a
+	}
+	return searchKey{b.cost, func(c *candidate) (bool, error) {
+		if ok, err := a.match(c); ok || err != nil {
+			return ok, err
+		}
+		return b.match(c)
+	}}
+}
+
+func (p *searchReader) nested() searchKey {
+	p.r.SP()
+	p.r.Item()
+	if p.r.Err() != nil {
+		return searchKey{}
+	}
+	return p.key()
+}

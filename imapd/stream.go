@@ -1,0 +1,44 @@
+package imapd
+
+import (
+	"crypto/tls"
+	"net"
+	"time"
+)
+
+// A stream is the connection as the codec sees it: what is written has a deadline, and bytes are counted. TLS is put under it in the
+// middle of the session.
+type stream struct {
+	net.Conn
+	in, out int64
+	grace   func() time.Duration // how long a write may take
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	s.in += int64(n)
+	return n, err
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	if err := s.SetWriteDeadline(time.Now().Add(s.grace())); err != nil {
+		return 0, err
+	}
+	n, err := s.Conn.Write(p)
+	s.out += int64(n)
+	return n, err
+}
+
+// startTLS puts TLS under the stream; the handshake has its own deadline.
+func (s *stream) startTLS(cfg *tls.Config) error {
+	deadline := time.Now().Add(handshakeTimeout)
+	if err := s.SetDeadline(deadline); err != nil {
+		return err
+	}
+	tc := tls.Server(s.Conn, cfg)
+	if err := tc.Handshake(); err != nil {
+		return err
+	}
+	s.Conn = tc
+	return tc.SetDeadline(time.Time{})
+}

@@ -1,0 +1,229 @@
+package imapd
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+
+	"buzon/imapd/wire"
+	"buzon/maildir"
+)
+
+// What happens in the selected mailbox, whoever does it, reaches the client here: EXPUNGE or VANISHED, EXISTS, RECENT, FLAGS, FETCH (RFC 9051
+// 7.4 and 7.5). The mailbox's states say what differs; nothing is queued for a session, so a sleeping client costs nothing.
+
+// update tells the news after a command.
+func (s *session) update(r *request, cmd command) error {
+	if cmd.looks {
+		if _, err := s.view.box.Sync(s.ctx); err != nil {
+			return s.mailboxLost(err)
+		}
+	}
+	return s.sync(syncOptions{expunge: !cmd.holdsSeqs, withUID: r.uid})
+}
+
+// mailboxLost ends the session when its mailbox has gone: no answer in terms of messages would be true any more.
+func (s *session) mailboxLost(err error) error {
+	if errors.Is(err, maildir.ErrNotFound) {
+		return s.dismiss("The selected mailbox was deleted or renamed")
+	}
+	if s.ctx.Err() == nil {
+		s.log.Error("mailbox sync", "user", string(s.account.ID), "mailbox", s.view.name, "err", err)
+	}
+	return nil // the client goes on with what it knows
+}
+
+func (s *session) dismiss(why string) error {
+	s.enc.Raw("* BYE ").Text(why).CRLF()
+	return errors.Join(errBye, errors.New(why))
+}
+
+type syncOptions struct {
+	expunge bool
+	withUID bool
+	// told: the client knows the flags that the message has with this MODSEQ.
+	told    map[maildir.UID]maildir.ModSeq
+	toldAll bool // and its MODSEQ as well
+}
+
+// sync brings the client up to the mailbox's newest state, as far as it may be told.
+func (s *session) sync(o syncOptions) error {
+	v := s.view
+	if err := s.claimRecent(); err != nil {
+		return err
+	}
+	next := v.box.State()
+	if next == v.state && (len(v.held) == 0 || !o.expunge) {
+		return nil
+	}
+	if next.UIDValidity() != v.state.UIDValidity() {
+		return s.dismiss("The selected mailbox has a new UIDVALIDITY")
+	}
+	ch := v.box.Changes(v.state, next)
+	before := v.uids
+	v.hold(ch.Vanished)
+	gone := v.held
+	if o.expunge {
+		v.held = nil
+	}
+	v.advance(next)
+	if o.expunge && len(gone) > 0 {
+		s.writeExpunged(before, gone)
+	}
+	if len(ch.Added) > 0 {
+		s.writeExists()
+	}
+	s.writeNewKeywords()
+	return s.writeChanged(ch.Changed, o)
+}
+
+// claimRecent makes messages in new/ this session's \Recent ones.
+func (s *session) claimRecent() error {
+	v := s.view
+	if v.readOnly || v.box.State().Recent() == 0 {
+		return nil
+	}
+	uids, err := v.box.ClaimRecent(s.ctx)
+	if err != nil {
+		return s.mailboxLost(err)
+	}
+	v.recent = append(v.recent, uids...)
+	slices.Sort(v.recent)
+	return nil
+}
+
+// writeExpunged announces messages that are gone; before is the view as the client still knows it.
+func (s *session) writeExpunged(before []maildir.UID, gone []maildir.Message) {
+	if s.has(qresync) || s.has(uidOnly) { // RFC 7162 3.2.10, RFC 9586 3.3
+		var rs wire.Ranges
+		for _, m := range gone {
+			rs.Add(uint32(m.UID))
+		}
+		s.enc.Raw("* VANISHED ").Ranges(rs).CRLF()
+		return
+	}
+	told := 0
+	for _, m := range gone {
+		i, ok := slices.BinarySearch(before, m.UID)
+		if !ok {
+			continue // came and went unseen
+		}
+		s.enc.Raw("* ").Num(uint64(i + 1 - told)).Raw(" EXPUNGE\r\n")
+		told++
+	}
+}
+
+func (s *session) writeExists() {
+	s.enc.Raw("* ").Num(uint64(s.view.len())).Raw(" EXISTS\r\n")
+	if !s.has(rev2) {
+		s.enc.Raw("* ").Num(uint64(s.recentCount())).Raw(" RECENT\r\n")
+	}
+}
+
+// recentCount counts the \Recent messages: this session's own; for one that may not claim any, those that nobody has claimed.
+func (s *session) recentCount() int {
+	if s.view.readOnly {
+		return s.view.state.Recent()
+	}
+	n := 0
+	for _, uid := range s.view.recent {
+		if s.view.seq(uid) != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// writeNewKeywords announces keywords before their first use in a FETCH (RFC 9051 7.3.5).
+func (s *session) writeNewKeywords() {
+	v := s.view
+	if n := len(v.state.Keywords()); n != v.keywords {
+		v.keywords = n
+		s.writeFlags()
+	}
+}
+
+// writeChanged sends the flags of messages that changed.
+func (s *session) writeChanged(changed []maildir.UID, o syncOptions) error {
+	v := s.view
+	if len(changed) > 0 && s.has(condstore) {
+		// A MODSEQ that a crash could take back must not be shown.
+		if err := v.box.Commit(s.ctx, v.state); err != nil {
+			return s.mailboxLost(err)
+		}
+	}
+	for _, uid := range changed {
+		at, ok := v.state.Find(uid)
+		seq := v.seq(uid)
+		if !ok || seq == 0 {
+			continue
+		}
+		m := v.state.Message(at)
+		if modseq, told := o.told[uid]; !told || m.ModSeq != modseq {
+			s.writeFlagsOf(seq, m, o.withUID)
+		} else if s.has(condstore) && !o.toldAll { // RFC 7162 3.1.3
+			s.writeMessage(seq, m, o.withUID, false)
+		}
+	}
+	return nil
+}
+
+// writeFlagsOf writes an unsolicited FETCH.
+func (s *session) writeFlagsOf(seq uint32, m maildir.Message, withUID bool) {
+	s.writeMessage(seq, m, withUID, true)
+}
+
+func (s *session) writeMessage(seq uint32, m maildir.Message, withUID, withFlags bool) {
+	b := s.enc.Room(512)
+	b = append(b, "* "...)
+	if s.has(uidOnly) {
+		b = strconv.AppendUint(b, uint64(m.UID), 10)
+		b = append(b, " UIDFETCH ("...)
+	} else {
+		b = strconv.AppendUint(b, uint64(seq), 10)
+		b = append(b, " FETCH ("...)
+		if withUID || s.has(qresync) { // RFC 7162 3.2.4
+			b = append(b, "UID "...)
+			b = strconv.AppendUint(b, uint64(m.UID), 10)
+			b = append(b, ' ')
+		}
+	}
+	if s.has(condstore) {
+		b = append(b, "MODSEQ ("...)
+		b = strconv.AppendUint(b, uint64(m.ModSeq), 10)
+		b = append(b, ')')
+		if withFlags {
+			b = append(b, ' ')
+		}
+	}
+	if withFlags {
+		b = append(b, "FLAGS ("...)
+		b = s.appendFlags(b, m)
+		b = append(b, ')')
+	}
+	s.enc.Took(append(b, ")\r\n"...))
+}
+
+// enableCondstore is done by whatever needs MODSEQs (RFC 7162 3.1). A client that has a mailbox open learns its HIGHESTMODSEQ.
+func (s *session) enableCondstore() {
+	if s.has(condstore) {
+		return
+	}
+	s.enabled |= condstore
+	if s.view != nil {
+		s.writeHighestModSeq()
+	}
+}
+
+// closeView leaves the selected mailbox without a word.
+func (s *session) closeView() {
+	if s.view == nil {
+		return
+	}
+	s.view.box.Close()
+	s.view = nil
+	s.saved = nil
+	if s.state == selected {
+		s.state = authenticated
+	}
+}
