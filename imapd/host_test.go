@@ -1,0 +1,122 @@
+package imapd_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"buzon/imapd"
+	"buzon/internal/account"
+	"buzon/maildir"
+)
+
+const (
+	ana      = "ana@buzon.test"
+	luis     = "luis@buzon.test"
+	password = "open sesame"
+)
+
+// A host is a server on a loopback port over a Maildir of its own.
+type host struct {
+	addr  string
+	store *maildir.Store
+	dir   *account.Directory
+}
+
+// newHost starts a server, which ends with the test. adjust may change its configuration.
+func newHost(t testing.TB, adjust func(*imapd.Config)) *host {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	store, err := maildir.Open(maildir.Config{Mail: t.TempDir(), State: t.TempDir(), Host: "buzon.test", Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	cfg := imapd.Config{Store: store, Directory: directory(t), Hostname: "buzon.test", Log: log, PlaintextAuth: true, TLS: newTLS(t)}
+	if adjust != nil {
+		adjust(&cfg)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- imapd.New(cfg).Serve(ctx, ln, false) }()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("the server does not stop")
+		}
+	})
+	return &host{addr: ln.Addr().String(), store: store, dir: cfg.Directory}
+}
+
+func (h *host) dial(t testing.TB) net.Conn {
+	t.Helper()
+	nc, err := net.Dial("tcp", h.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	return nc
+}
+
+func newTLS(t testing.TB) *tls.Config {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"buzon.test"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+}
+
+// accounts is one directory for all tests: a password costs 20 ms to hash.
+var accounts = sync.OnceValues(func() (*account.Directory, error) {
+	dir, err := os.MkdirTemp("", "imapd-accounts")
+	if err != nil {
+		return nil, err
+	}
+	d, err := account.Open(account.Config{Dir: dir, Domains: []account.Domain{{Name: "buzon.test"}}, Hostname: "buzon.test", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range []account.ID{ana, luis} {
+		if err := d.Add(context.Background(), id, password, 0); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+})
+
+func directory(t testing.TB) *account.Directory {
+	t.Helper()
+	d, err := accounts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
