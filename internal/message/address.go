@@ -113,8 +113,8 @@ type addressParser struct {
 // address reads one mailbox or group. It reports whether input is left.
 func (p *addressParser) address() bool {
 	start := p.i
-	if more, ok := p.group(); ok {
-		return more
+	if left, ok := p.group(); ok {
+		return left
 	}
 	p.i = start
 	return p.mailbox() != atEnd

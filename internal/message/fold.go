@@ -22,44 +22,65 @@ func Fold(s string) string {
 	return strings.ToUpper(s)
 }
 
-// foldChunk is how much text Contains looks at in one go.
-const foldChunk = 32 << 10
+// Finder looks for one text in many under i;unicode-casemap. It keeps its buffers, so it
+// is for one goroutine.
+type Finder struct {
+	want   []byte // folded
+	in     []byte // what is read in one go
+	folded []byte // what is searched; it keeps the end of what was searched before
+	out    []byte
+}
 
-// Contains reports whether the UTF-8 text r holds needle under i;unicode-casemap. It reads
-// no further than the first match, and holds little more than the needle in memory.
-func Contains(r io.Reader, needle string) (bool, error) {
-	want := []byte(Fold(needle))
-	if len(want) == 0 {
+// The least and the most that a Finder reads in one go: most texts are short.
+const (
+	minFinderChunk = 4 << 10
+	maxFinderChunk = 32 << 10
+)
+
+// NewFinder returns a Finder for needle.
+func NewFinder(needle string) *Finder { return &Finder{want: []byte(Fold(needle))} }
+
+// In reports whether the UTF-8 text r holds the needle. It reads little further than the
+// first match, and holds little more than the needle in memory.
+func (f *Finder) In(r io.Reader) (bool, error) {
+	if len(f.want) == 0 {
 		return true, nil
 	}
-	in := make([]byte, foldChunk)
-	var have int           // bytes of in that are filled
-	var folded, out []byte // folded keeps the end of what was searched
+	if f.in == nil {
+		f.in = make([]byte, minFinderChunk)
+	}
+	f.folded = f.folded[:0]
+	have := 0 // bytes of in that are filled
 	for {
-		n, err := io.ReadAtLeast(r, in[have:], 1)
+		n, err := io.ReadAtLeast(r, f.in[have:], 1)
 		have += n
 		cut := have
 		if err == nil {
-			cut = lastStart(in[:have])
+			cut = lastStart(f.in[:have])
 		}
-		out = appendFold(out[:0], in[:cut])
-		have = copy(in, in[cut:have])
-		folded = append(folded, out...)
-		if bytes.Contains(folded, want) {
+		f.out = appendFold(f.out[:0], f.in[:cut])
+		full := have == len(f.in)
+		have = copy(f.in, f.in[cut:have])
+		f.folded = append(f.folded, f.out...)
+		if bytes.Contains(f.folded, f.want) {
 			return true, nil
 		}
-		if keep := len(want) - 1; len(folded) > keep {
-			folded = folded[:copy(folded, folded[len(folded)-keep:])]
+		if keep := len(f.want) - 1; len(f.folded) > keep {
+			f.folded = f.folded[:copy(f.folded, f.folded[len(f.folded)-keep:])]
 		}
-		switch err {
-		case nil:
-		case io.EOF:
+		switch {
+		case err == io.EOF:
 			return false, nil
-		default:
+		case err != nil:
 			return false, err
+		case full && len(f.in) < maxFinderChunk:
+			f.in = append(f.in, make([]byte, len(f.in))...)
 		}
 	}
 }
+
+// Contains is NewFinder(needle).In(r).
+func Contains(r io.Reader, needle string) (bool, error) { return NewFinder(needle).In(r) }
 
 // lastStart returns where the last character of b begins that may go on behind b, or
 // len(b).

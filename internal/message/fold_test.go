@@ -35,10 +35,16 @@ func TestContains(t *testing.T) {
 		}
 	}
 	// A match over the end of what is read in one go, at every place.
-	for n := foldChunk - 20; n < foldChunk+5; n++ {
-		text := strings.Repeat("é", n/2) + "needlé" + strings.Repeat("x", 100)
-		if got, err := Contains(strings.NewReader(text), "NEEDLÉX"); !got || err != nil {
-			t.Errorf("not found at %d: %v", n, err)
+	f := NewFinder("NEEDLÉX")
+	for _, chunk := range []int{minFinderChunk, maxFinderChunk} {
+		for n := chunk - 20; n < chunk+5; n++ {
+			text := strings.Repeat("é", n/2) + "needlé" + strings.Repeat("x", 100)
+			if got, err := f.In(strings.NewReader(text)); !got || err != nil {
+				t.Errorf("not found at %d: %v", n, err)
+			}
+			if got, err := f.In(strings.NewReader("x" + text[:n])); got || err != nil {
+				t.Errorf("found what the text before held: %v", err)
+			}
 		}
 	}
 }

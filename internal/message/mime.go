@@ -82,7 +82,7 @@ func (p *Part) setType(x *lexer) {
 
 // boundary returns the delimiter of a multipart.
 func (p *Part) boundary() (text string, ok bool) {
-	if p.isMultipart() {
+	if p.IsMultipart() {
 		for _, q := range p.Params {
 			if strings.EqualFold(q.Name, "boundary") {
 				return q.Value, true

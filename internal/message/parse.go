@@ -11,7 +11,7 @@ import (
 // MaxParts, is part of an enclosing body.
 func Parse(r io.ReaderAt, size int64) (*Part, error) {
 	root := &Part{Envelope: &Envelope{}}
-	p := parser{w: newWindow(r, size), parts: 1}
+	p := parser{w: newWindow(r, size, parseWindow), parts: 1}
 	p.open = append(p.open, openPart{Part: root})
 	p.run()
 	return root, p.w.err
@@ -20,15 +20,17 @@ func Parse(r io.ReaderAt, size int64) (*Part, error) {
 // ReadEnvelope reads no more than the header of a message and returns its envelope.
 func ReadEnvelope(r io.ReaderAt, size int64) (*Envelope, error) {
 	root := &Part{Envelope: &Envelope{}}
-	p := parser{w: newWindow(r, size)}
-	p.w.buf = p.w.buf[:min(len(p.w.buf), envelopeWindow)]
+	p := parser{w: newWindow(r, size, envelopeWindow)}
 	p.open = append(p.open, openPart{Part: root})
 	p.header()
 	return root.Envelope, p.w.err
 }
 
-// envelopeWindow holds the header of most messages.
-const envelopeWindow = 8 << 10
+// Sizes of windows. Both hold a boundary line; the second holds most headers.
+const (
+	parseWindow    = 64 << 10
+	envelopeWindow = 8 << 10
+)
 
 // parser holds the open parts, from the message to the innermost, while it reads the
 // message line by line. Nothing recurses, and each byte is passed once; a part's

@@ -168,7 +168,7 @@ func TestParseWindow(t *testing.T) {
 	inner := strings.ReplaceAll(mp("in", "", "--in\n\na\n--in\nContent-Type: message/rfc822\n\nSubject: s\n\nb\n--in--\n"), "\n", "\r\n")
 	const head, tail = "Content-Type: multipart/mixed; boundary=out\r\n\r\n", "\r\n--out--\r\n"
 	var want *Part
-	for n := windowSize - len(inner) - 100; n < windowSize+10; n++ {
+	for n := parseWindow - len(inner) - 100; n < parseWindow+10; n++ {
 		text := []byte(head + strings.Repeat("x", n) + "\r\n--out\r\n" + inner + tail)
 		p, err := Parse(onlyReaderAt{bytes.NewReader(text)}, int64(len(text)))
 		if err != nil {
@@ -190,7 +190,7 @@ func (r onlyReaderAt) ReadAt(p []byte, off int64) (int, error) { return r.r.Read
 
 // TestParseLongLines has lines longer than the window in every place.
 func TestParseLongLines(t *testing.T) {
-	long := strings.Repeat("y", 3*windowSize)
+	long := strings.Repeat("y", 3*parseWindow)
 	text := []byte("X: " + long + "\r\nSubject: s" + long + "\r\n" + long + "\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + long +
 		"\r\n--b" + long + "\r\nX: " + long + "\r\n\r\n" + long + "\r\n--b--" + long)
 	p := parse(t, text)

@@ -74,15 +74,13 @@ const (
 
 func (p *Part) has(b partBits) bool { return p.present&b != 0 }
 
-func (p *Part) isMultipart() bool { return p.kind == multipart || p.kind == digest }
-
 // IsMessage reports whether p is a message/rfc822 part, whose inner message is
 // Children[0].
 func (p *Part) IsMessage() bool { return p.kind == inner }
 
 // IsMultipart reports whether p is a multipart. One without a usable boundary has no
 // Children.
-func (p *Part) IsMultipart() bool { return p.isMultipart() }
+func (p *Part) IsMultipart() bool { return p.kind == multipart || p.kind == digest }
 
 // Param returns the value of a Content-Type parameter; names compare without regard
 // to case. The value is not decoded.
@@ -108,7 +106,7 @@ func (p *Part) Find(path []int) *Part {
 			p, whole = p.Children[0], true // 2.1 is part 1 of the message that is part 2
 		}
 		switch {
-		case p.isMultipart():
+		case p.IsMultipart():
 			if n < 1 || n > len(p.Children) {
 				return nil
 			}

@@ -47,7 +47,7 @@ func Preview(r io.ReaderAt, p *Part, max int) (string, error) {
 func (p *Part) readable(list []*Part) []*Part {
 	switch {
 	case len(list) >= previewParts, strings.EqualFold(p.Disposition, "attachment"):
-	case p.isMultipart() || p.IsMessage():
+	case p.IsMultipart() || p.IsMessage():
 		for _, c := range p.Children {
 			list = c.readable(list)
 		}

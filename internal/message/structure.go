@@ -13,7 +13,7 @@ func (p *Part) AppendEnvelope(dst []byte) []byte { return p.Envelope.Append(dst)
 // send: BODYSTRUCTURE if extended, else BODY.
 func (p *Part) AppendBodyStructure(dst []byte, extended bool) []byte {
 	dst = append(dst, '(')
-	if p.isMultipart() {
+	if p.IsMultipart() {
 		dst = p.appendMultipart(dst, extended)
 	} else {
 		dst = p.appendSingle(dst, extended)

@@ -5,9 +5,6 @@ import (
 	"io"
 )
 
-// windowSize bounds the memory of a scan. It must hold a boundary line.
-const windowSize = 64 << 10
-
 // window slides over a message. Its unread bytes are buf[pos:end]; up to keep read
 // bytes stay before them.
 type window struct {
@@ -24,8 +21,9 @@ type window struct {
 // before a boundary.
 const keep = 2
 
-func newWindow(r io.ReaderAt, size int64) *window {
-	n := min(size+keep, windowSize)
+// newWindow returns a window that holds at most limit bytes.
+func newWindow(r io.ReaderAt, size int64, limit int) *window {
+	n := min(size+keep, int64(limit))
 	return &window{r: r, size: size, buf: make([]byte, max(n, 0))}
 }
 
