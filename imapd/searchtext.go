@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -26,19 +27,37 @@ func (p *searchReader) text() string {
 // header matches a header field that contains the string; an empty string asks only whether there is the field.
 func (p *searchReader) header(field string) searchKey {
 	needle := message.Fold(p.text())
+	addresses := slices.ContainsFunc(addressFields, func(f string) bool { return strings.EqualFold(f, field) })
 	return searchKey{costHeader, func(c *candidate) (bool, error) {
 		h, err := c.header()
 		if err != nil {
 			return false, err
 		}
 		for _, v := range h.Values(field) {
-			if needle == "" || strings.Contains(message.Fold(message.DecodeHeader(v)), needle) {
+			if needle == "" || strings.Contains(message.Fold(message.DecodeHeader(v)), needle) || addresses && addressContains(v, needle) {
 				return true, nil
 			}
 		}
 		return false, nil
 	}}
 }
+
+// addressContains looks into the addresses as ENVELOPE has them (RFC 3501 6.4.4: "in the envelope structure's FROM field"), where comments,
+// quotes and spaces do not stand between their parts. Only with these do the addresses say anything that the field itself does not.
+func addressContains(value, folded string) bool {
+	if !strings.ContainsAny(value, "(\"\\") {
+		return false
+	}
+	for _, a := range message.Addresses(value) {
+		if strings.Contains(message.Fold(message.DecodeHeader(a.Name)+" <"+a.Mailbox+"@"+a.Host+">"), folded) {
+			return true
+		}
+	}
+	return false
+}
+
+// addressFields are those whose SEARCH keys speak of addresses.
+var addressFields = []string{"From", "To", "Cc", "Bcc"}
 
 func (c *candidate) header() (*message.Header, error) {
 	if c.at < 0 {
