@@ -71,6 +71,18 @@ func (d *decoder) text() string {
 	return s
 }
 
+// bytes is text without a copy.
+func (d *decoder) bytes() []byte {
+	n := d.uint()
+	if n > uint64(len(d.data)) {
+		d.fail()
+		return nil
+	}
+	b := d.data[:n:n]
+	d.data = d.data[n:]
+	return b
+}
+
 func (d *decoder) bool() bool {
 	if len(d.data) == 0 {
 		d.fail()

@@ -73,6 +73,9 @@ func (l dotLock) create(dir durable.Dir, perm fs.FileMode) error {
 		return err
 	}
 	_, err = fmt.Fprintf(f, "%d:%s", os.Getpid(), l.host)
+	if durable.IsFull(err) {
+		err = nil // an empty file locks as well, only nobody can tell who died
+	}
 	if e := f.Close(); err == nil {
 		err = e
 	}

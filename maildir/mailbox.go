@@ -37,6 +37,7 @@ type Mailbox struct {
 	lastConfirmed int64                // disk.confirmed of the sync before, ns
 	doubles       map[string]time.Time // bases with two names, since when
 	absent        map[UID]absence      // missed by scans that were not exact
+	held          []event              // files that could not get UIDs
 	openIntents   int
 	indexless     bool                 // an index was tried for and cannot be had
 	unclaimed     map[string]uidRecord // lines of the uidlist whose files were not seen yet

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"buzon/internal/durable"
+
+	"golang.org/x/sys/unix"
 )
 
 // arrival is a file that is no message yet.
@@ -28,6 +30,10 @@ const statArrivals = 20_000
 // merge makes the state say what the findings say. Removals wait unless they are
 // exact.
 func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
+	if held := m.held; len(held) > 0 {
+		m.held = nil
+		f.apply(held)
+	}
 	m.renameOdd(f)
 	m.recheckDoubles(f)
 	if len(f.bases) == 0 && len(m.absent) == 0 {
@@ -55,8 +61,15 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 	arrivals, missing = m.renamedBases(ctx, d, arrivals, missing)
 	gone := m.confirmGone(d, missing, exact)
 	if len(arrivals) > 0 {
-		if err := m.admit(ctx, d, arrivals); err != nil {
+		err := m.admit(ctx, d, arrivals)
+		if err != nil && !m.cannotWrite(err) {
 			return err
+		}
+		if err != nil {
+			// People make room by deleting: what is known is served, the new
+			// files wait for their UIDs.
+			m.log("new messages wait for their UIDs", "count", len(arrivals), "err", err)
+			m.hold(arrivals)
 		}
 	}
 	d.remove(gone, m.nextModSeq())
@@ -65,6 +78,19 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 		m.publish(d)
 	}
 	return nil
+}
+
+// cannotWrite reports an error of a full or read-only disk, in a mailbox that can
+// be served without writing.
+func (m *Mailbox) cannotWrite(err error) bool {
+	return (durable.IsFull(err) || errors.Is(err, unix.EROFS)) && m.State().validity != 0
+}
+
+// hold remembers files that have no UID yet, for the next look.
+func (m *Mailbox) hold(arrivals []*arrival) {
+	for _, a := range arrivals {
+		m.held = append(m.held, event{a.file.isNew, a.file.name, true})
+	}
 }
 
 // moved gives a message the name that its file has now.

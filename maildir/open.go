@@ -141,7 +141,7 @@ func (m *Mailbox) start(ctx context.Context) error {
 		}
 		m.publish(d)
 	}
-	m.settled.Store(m.disk.live && len(m.doubles) == 0 && len(m.absent) == 0)
+	m.settled.Store(m.disk.live && len(m.doubles) == 0 && len(m.absent) == 0 && len(m.held) == 0)
 	return nil
 }
 

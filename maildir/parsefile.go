@@ -19,12 +19,13 @@ type parseFile struct {
 	mu   sync.Mutex
 	file durable.File // nil: closed, or not to be had
 	size atomic.Int64
+
+	mapped atomic.Pointer[[]byte]
+	unmap  []func() // of every mapping: readers may hold parts of an old one
 }
 
 const (
 	parseFileName = "parsed"
-	// parseGuess is what one read fetches: most records are smaller.
-	parseGuess = 4 << 10
 	// maxParseRecord bounds a record: a message of 10 000 parts.
 	maxParseRecord = 16 << 20
 	// maxParseFile is where the cache is begun anew.
@@ -85,51 +86,68 @@ func (p *parseFile) close() {
 		_ = p.file.Close()
 		p.file = nil
 	}
+	p.mapped.Store(nil)
+	for _, unmap := range p.unmap {
+		unmap()
+	}
+	p.unmap = nil
 }
 
-// get returns what is known of row i; nil when nothing is.
+// get returns what is known of row i; nil when nothing is. It points into the
+// mapped file.
 func (p *parseFile) get(s *State, i int) *Parsed {
 	if p == nil {
 		return nil
 	}
 	sl := s.slot(i)
 	at := s.blocks[sl.block()].loadCached(sl.row()) - 1
-	f := p.reader()
-	if at < 0 || f == nil {
+	if at < 0 {
 		return nil
 	}
-	buf := make([]byte, parseGuess)
-	n, _ := f.ReadAt(buf, at)
-	if n < logFixed {
+	data := p.window(at)
+	if int64(len(data)) < at+logFixed {
 		return nil
 	}
-	length := binary.LittleEndian.Uint32(buf)
-	if length > maxParseRecord {
+	rec := data[at:]
+	length := binary.LittleEndian.Uint32(rec)
+	if length > maxParseRecord || int(length) > len(rec)-logFixed {
 		return nil
 	}
-	if need := logFixed + int(length); need > n {
-		buf = make([]byte, need)
-		if n, _ = f.ReadAt(buf, at); n < need {
-			return nil
-		}
-	}
-	payload := buf[logFixed : logFixed+int(length)]
-	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(buf[4:]) {
+	payload := rec[logFixed : logFixed+int(length)]
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(rec[4:]) {
 		return nil
 	}
 	d := decoder{data: payload}
 	validity, uid := uint32(d.uint()), UID(d.uint())
-	out := &Parsed{Envelope: []byte(d.text()), BodyStructure: []byte(d.text()), Body: []byte(d.text())}
+	out := &Parsed{Envelope: d.bytes(), BodyStructure: d.bytes(), Body: d.bytes(), Header: d.bytes(), HeaderCut: d.bool()}
 	if d.bad || validity != s.validity || uid != s.uids[i] {
 		return nil
 	}
 	return out
 }
 
-func (p *parseFile) reader() durable.File {
+// window returns the mapped file up to its end, mapped again where at is beyond
+// what is mapped.
+func (p *parseFile) window(at int64) []byte {
+	if data := p.mapped.Load(); data != nil && at < int64(len(*data)) {
+		return *data
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.file
+	size := p.size.Load()
+	if p.file == nil || at >= size {
+		return nil
+	}
+	if data := p.mapped.Load(); data != nil && at < int64(len(*data)) {
+		return *data
+	}
+	data, unmap, err := p.file.Map(int(size))
+	if err != nil {
+		return nil
+	}
+	p.unmap = append(p.unmap, unmap)
+	p.mapped.Store(&data)
+	return data
 }
 
 // put appends what parsing row i yielded.
@@ -143,6 +161,8 @@ func (p *parseFile) put(s *State, i int, out *Parsed) {
 	e.text(string(out.Envelope))
 	e.text(string(out.BodyStructure))
 	e.text(string(out.Body))
+	e.text(string(out.Header))
+	e.bool(out.HeaderCut)
 	if len(e) > maxParseRecord {
 		return
 	}

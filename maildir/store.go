@@ -70,6 +70,8 @@ type Store struct {
 	mu     sync.Mutex
 	users  map[string]*User
 	closed bool
+
+	lingering int // users that nobody holds
 }
 
 // Open opens the store. The directories are made where they are missing.
@@ -120,8 +122,17 @@ func makeAndOpen(path string) (durable.Dir, error) {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	users := s.users
-	s.users = map[string]*User{}
+	var users []*User
+	for _, u := range s.users {
+		if u.idle != nil {
+			u.idle.Stop()
+			u.idle = nil
+		}
+		if !u.closing {
+			u.closing = true
+			users = append(users, u)
+		}
+	}
 	s.mu.Unlock()
 	s.stop()
 	if s.watch != nil {
@@ -129,10 +140,7 @@ func (s *Store) Close() error {
 	}
 	s.background.Wait()
 	for _, u := range users {
-		if u.refs > 0 {
-			u.close()
-			close(u.done)
-		}
+		u.shut()
 	}
 	if s.watch != nil {
 		s.watch.close()
@@ -150,8 +158,21 @@ func (s *Store) Close() error {
 func (s *Store) User(ctx context.Context, id string) (*User, error) {
 	s.mu.Lock()
 	u := s.users[id]
-	for ; u != nil && u.refs == 0; u = s.users[id] {
-		// Its last holder is closing it: two of it must not be open.
+	for ; u != nil && (u.closing || u.idle != nil); u = s.users[id] {
+		if !u.closing {
+			u.idle.Stop()
+			u.idle = nil
+			s.lingering--
+			if u.stillThere() {
+				break
+			}
+			u.closing = true
+			s.mu.Unlock()
+			u.shut()
+			s.mu.Lock()
+			continue
+		}
+		// Two of it must not be open.
 		s.mu.Unlock()
 		<-u.done
 		s.mu.Lock()

@@ -109,7 +109,7 @@ func (m *Mailbox) syncLocked(ctx context.Context) (*State, error) {
 		m.disk.scanned, m.disk.live = false, false
 		return m.State(), err
 	}
-	m.settled.Store(m.disk.live && len(m.doubles) == 0 && len(m.absent) == 0)
+	m.settled.Store(m.disk.live && len(m.doubles) == 0 && len(m.absent) == 0 && len(m.held) == 0)
 	return m.State(), nil
 }
 

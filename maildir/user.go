@@ -16,12 +16,14 @@ import (
 
 // User is one Maildir++ tree. Its root is INBOX.
 type User struct {
-	store *Store
-	id    string
-	refs  int           // guarded by store.mu
-	ready chan struct{} // closed when open has ended
-	done  chan struct{} // closed when close has ended
-	err   error         // of open; valid when ready is closed
+	store   *Store
+	id      string
+	refs    int // guarded by store.mu, as are the next two
+	closing bool
+	idle    *time.Timer   // closes the user a while after the last Release
+	ready   chan struct{} // closed when open has ended
+	done    chan struct{} // closed when close has ended
+	err     error         // of open; valid when ready is closed
 
 	root     durable.Dir
 	tmpDir   atomic.Pointer[durable.Dir] // root/tmp, where every message of the tree is staged
@@ -43,20 +45,80 @@ var defaultFolders = []string{"Archive", "Drafts", "Junk", "Sent", "Trash"}
 // ID is the account's id.
 func (u *User) ID() string { return u.id }
 
+// lingering is how long a user stays open after the last Release: clients come
+// back, and deliveries follow each other.
+const (
+	lingering    = time.Minute
+	maxLingering = 128 // users
+)
+
 // Release gives the user back.
 func (u *User) Release() {
-	u.store.mu.Lock()
+	s := u.store
+	s.mu.Lock()
 	u.refs--
-	last := u.refs == 0 && u.store.users[u.id] == u
-	u.store.mu.Unlock()
-	if !last {
+	if u.refs > 0 || u.closing {
+		s.mu.Unlock()
 		return
 	}
+	if u.err == nil && !s.closed && s.lingering < maxLingering {
+		s.lingering++
+		u.idle = time.AfterFunc(lingering, u.reap)
+		s.mu.Unlock()
+		return
+	}
+	u.closing = true
+	s.mu.Unlock()
+	u.shut()
+}
+
+// reap closes a user that nobody came back to.
+func (u *User) reap() {
+	s := u.store
+	s.mu.Lock()
+	if u.refs > 0 || u.closing || u.idle == nil {
+		s.mu.Unlock()
+		return
+	}
+	u.idle, u.closing = nil, true
+	s.lingering--
+	s.mu.Unlock()
+	u.shut()
+}
+
+// shut closes a user that is marked as closing, and lets others open it anew.
+func (u *User) shut() {
 	u.close()
 	u.store.mu.Lock()
-	delete(u.store.users, u.id)
+	if u.store.users[u.id] == u {
+		delete(u.store.users, u.id)
+	}
 	u.store.mu.Unlock()
 	close(u.done)
+}
+
+// stillThere reports that the tree is where it was opened. The store's lock is
+// held.
+func (u *User) stillThere() bool {
+	path, err := userPath(u.id)
+	if err != nil || u.err != nil {
+		return false
+	}
+	dir := u.store.mail
+	for _, p := range path[:2] {
+		next, err := dir.OpenDir(p)
+		if dir != u.store.mail {
+			_ = dir.Close()
+		}
+		if err != nil {
+			return false
+		}
+		dir = next
+	}
+	defer dir.Close()
+	in, err := dir.Stat(path[2])
+	self, err2 := u.root.Self()
+	return err == nil && err2 == nil && in.Ino == self.Ino && in.Dev == self.Dev
 }
 
 func (u *User) close() {

@@ -1,0 +1,158 @@
+package maildir
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"buzon/internal/durable"
+)
+
+func quiet(c *Config) { c.Log = slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// fillTree writes n small messages into cur/ as another server would have them.
+func (h *harness) fillTree(n int) {
+	h.t.Helper()
+	dir := filepath.Join(h.root, "cur")
+	for _, d := range []string{"cur", "new", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(h.root, d), 0o700); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	text := []byte("a: b\r\n\r\n")
+	for i := range n {
+		name := fmt.Sprintf("%d.M%dP77Q%dR0123456789abcdef.host,S=8,W=8:2,%s", 1700000000+i/10, i%1000000, i, []string{"", "S", "RS"}[i%3])
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDeliver compares a delivery with the bare system calls that any safe
+// delivery needs: create, write, fsync, rename, fsync of the directory.
+func BenchmarkDeliver(b *testing.B) {
+	text := strings.Repeat("Subject: x\r\n", 10) + "\r\n" + strings.Repeat("line of text\r\n", 200)
+	for _, parallel := range []int{1, 20} {
+		b.Run(fmt.Sprintf("store-%d", parallel), func(b *testing.B) {
+			h := newHarness(b, quiet).open()
+			b.SetParallelism((parallel + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+			deliver := func() {
+				st, err := h.user.Stage(h.ctx(), strings.NewReader(text))
+				if err == nil {
+					_, err = h.user.Deliver(h.ctx(), st, "INBOX", 0)
+				}
+				if err != nil {
+					b.Error(err)
+				}
+			}
+			runEach(b, parallel, deliver)
+		})
+		b.Run(fmt.Sprintf("bare-%d", parallel), func(b *testing.B) {
+			dir, err := durable.OpenDir(b.TempDir())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer dir.Close()
+			tmp, _ := openOrMake(dir, "tmp", 0o700)
+			fresh, _ := openOrMake(dir, "new", 0o700)
+			b.SetParallelism((parallel + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+			var n atomic.Int64
+			runEach(b, parallel, func() {
+				name := fmt.Sprint(n.Add(1))
+				err := durable.CreateFile(tmp, name, []byte(text), 0o600)
+				if err == nil {
+					err = tmp.Rename(name, fresh, name)
+				}
+				if err == nil {
+					err = fresh.Sync()
+				}
+				if err != nil {
+					b.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func runEach(b *testing.B, parallel int, fn func()) {
+	if parallel == 1 {
+		for b.Loop() {
+			fn()
+		}
+		return
+	}
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			fn()
+		}
+	})
+}
+
+// BenchmarkSync100k is the first look at a folder that another server made.
+func BenchmarkSync100k(b *testing.B) { benchmarkFirstScan(b, 100_000) }
+
+func benchmarkFirstScan(b *testing.B, n int) {
+	h := newHarness(b, quiet)
+	h.fillTree(n)
+	for b.Loop() {
+		b.StopTimer()
+		h.close()
+		os.RemoveAll(h.cfg.State)
+		os.Remove(filepath.Join(h.root, uidlistFile))
+		b.StartTimer()
+		h.open()
+		if h.inbox.State().Len() != n {
+			b.Fatal(h.inbox.State().Len())
+		}
+	}
+}
+
+// BenchmarkOpenUnchanged opens a folder of 100 000 messages from its index.
+func BenchmarkOpenUnchanged(b *testing.B) { benchmarkOpen(b, 100_000) }
+
+func benchmarkOpen(b *testing.B, n int) {
+	h := newHarness(b, quiet)
+	h.fillTree(n)
+	h.open()
+	for b.Loop() {
+		b.StopTimer()
+		h.close()
+		b.StartTimer()
+		h.open()
+		if h.inbox.State().Len() != n {
+			b.Fatal(h.inbox.State().Len())
+		}
+	}
+}
+
+// BenchmarkNoop100k is what NOOP costs in a large folder.
+func BenchmarkNoop100k(b *testing.B) {
+	h := newHarness(b, quiet)
+	h.fillTree(100_000)
+	h.open()
+	for b.Loop() {
+		if _, err := h.inbox.Sync(h.ctx()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkStoreOne100k sets and clears a flag in a large folder.
+func BenchmarkStoreOne100k(b *testing.B) {
+	h := newHarness(b, quiet)
+	h.fillTree(100_000)
+	h.open()
+	op := Add
+	for b.Loop() {
+		if _, err := h.inbox.Store(h.ctx(), []UID{777}, Change{Op: op, Flags: FlagFlagged}); err != nil {
+			b.Fatal(err)
+		}
+		op = Add + Remove - op
+	}
+}
