@@ -61,10 +61,7 @@ func (s *session) readSearch(r *request, charsetOptional bool) (*resultOptions, 
 	}
 	key := p.keys()
 	ret.modseq = p.modseq
-	if err := r.End(); err != nil {
-		return ret, key, err
-	}
-	return ret, key, p.err
+	return ret, key, r.End()
 }
 
 func (p *searchReader) readCharset() error {

@@ -36,14 +36,7 @@ type searchReader struct {
 	s       *session
 	r       *request
 	charset *charset
-	err     error // one that is no syntax error
-	modseq  bool  // MODSEQ is among the keys
-}
-
-func (p *searchReader) fail(err error) {
-	if p.err == nil {
-		p.err = err
-	}
+	modseq  bool // MODSEQ is among the keys
 }
 
 // keys reads search keys to the end of the line or the list: all must match.

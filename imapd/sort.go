@@ -28,7 +28,7 @@ func (s *session) sort(r *request) error {
 	r.SP()
 	key := p.keys()
 	ret.modseq = p.modseq
-	if err := cmp.Or(r.End(), p.err); err != nil {
+	if err := r.End(); err != nil {
 		return s.searchFailed(ret, err)
 	}
 	found, err := s.matching(key)

@@ -20,7 +20,7 @@ func (s *session) thread(r *request) error {
 	}
 	r.SP()
 	key := p.keys()
-	if err := cmp.Or(r.End(), p.err); err != nil {
+	if err := r.End(); err != nil {
 		return err
 	}
 	build, ok := threadAlgorithms[algorithm]
