@@ -3,6 +3,8 @@ package imapd
 import (
 	"bytes"
 	"io"
+	"slices"
+	"strings"
 
 	"buzon/internal/message"
 	"buzon/maildir"
@@ -16,6 +18,7 @@ type content struct {
 	part *message.Part
 
 	parsed    *maildir.Parsed
+	scratch   []byte // pieces of this message that had to be put together
 	headerBuf []byte // reused from message to message
 	header    []byte // of this message, once read
 }
@@ -33,6 +36,7 @@ func (c *content) close() {
 		c.file.Close()
 	}
 	c.file, c.part, c.parsed, c.header, c.uid = nil, nil, nil, nil, 0
+	c.scratch = c.scratch[:0]
 }
 
 func (c *content) open() (*maildir.File, error) {
@@ -71,6 +75,25 @@ func (c *content) rendered() (*maildir.Parsed, error) {
 	}
 	c.parsed = p
 	return p, nil
+}
+
+// someHeader is the header, or as much of it as the store keeps at hand if that has the fields asked for.
+func (c *content) someHeader(cached bool) ([]byte, error) {
+	if cached {
+		p, err := c.rendered()
+		if err != nil {
+			return nil, err
+		}
+		if !p.HeaderCut {
+			return p.Header, nil
+		}
+	}
+	return c.rawHeader()
+}
+
+// isCached says whether the store keeps the header field at hand.
+func isCached(field string) bool {
+	return slices.ContainsFunc(maildir.CachedFields, func(known string) bool { return strings.EqualFold(known, field) })
 }
 
 // rawHeader reads the message's header with the empty line that ends it, and nothing behind. It is valid until the next message.

@@ -77,8 +77,8 @@ type section struct {
 
 	path   []int
 	what   message.Specifier
-	fields []string // of HEADER.FIELDS
-	not    bool     // HEADER.FIELDS.NOT
+	fields *message.FieldFilter // of HEADER.FIELDS and HEADER.FIELDS.NOT
+	cached bool                 // the fields are among those that the store keeps at hand
 
 	partial      bool
 	offset, size int64
@@ -226,14 +226,16 @@ func (sec *section) readText(r *request, label []byte) []byte {
 		}
 	case "HEADER.FIELDS", "HEADER.FIELDS.NOT":
 		sec.what = message.Head
-		sec.not = name == "HEADER.FIELDS.NOT"
 		label = append(label, " ("...)
+		var fields []string
+		sec.cached = name == "HEADER.FIELDS"
 		r.SP().List(func() {
 			field := r.AString()
-			if len(sec.fields) > 0 {
+			if len(fields) > 0 {
 				label = append(label, ' ')
 			}
-			sec.fields = append(sec.fields, field)
+			fields = append(fields, field)
+			sec.cached = sec.cached && isCached(field)
 			if wire.IsAtom(field) {
 				label = append(label, field...)
 			} else {
@@ -241,9 +243,10 @@ func (sec *section) readText(r *request, label []byte) []byte {
 			}
 		})
 		label = append(label, ')')
-		if len(sec.fields) == 0 {
+		if len(fields) == 0 {
 			r.Fail("expected header fields")
 		}
+		sec.fields = message.NewFieldFilter(fields, name == "HEADER.FIELDS.NOT")
 	default:
 		r.Fail("no such section")
 	}

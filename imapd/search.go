@@ -47,7 +47,7 @@ func (s *session) searchFailed(ret *resultOptions, err error) error {
 // readSearch reads RETURN (…), CHARSET and the keys, to the end of the command.
 func (s *session) readSearch(r *request, charsetOptional bool) (*resultOptions, searchKey, error) {
 	ret := &resultOptions{}
-	p := &searchReader{s: s, r: r, charset: &charset{}}
+	p := &searchReader{s: s, r: r, charset: "UTF-8"}
 	if r.HasWord("RETURN") {
 		r.SP()
 		ret.read(r)

@@ -35,7 +35,7 @@ type candidate struct {
 type searchReader struct {
 	s       *session
 	r       *request
-	charset *charset
+	charset string
 	modseq  bool // MODSEQ is among the keys
 }
 

@@ -17,24 +17,78 @@ func (p *searchReader) text() string {
 	if p.r.Err() != nil {
 		return ""
 	}
-	s, ok := p.charset.decode(s)
+	s, ok := message.DecodeCharset(s, p.charset)
 	if !ok {
 		p.r.Fail("a string that is not in the charset")
 	}
 	return s
 }
 
+// A needle is a text that is looked for.
+type needle struct {
+	folded string
+	ascii  string // in lower case, if it is plain
+}
+
+func newNeedle(text string) needle {
+	n := needle{folded: message.Fold(text)}
+	if isPlain(text) {
+		n.ascii = strings.ToLower(text)
+	}
+	return n
+}
+
+// isPlain says whether s is printable US-ASCII without encoded words.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] >= 0x7f || s[i] == '=' && i+1 < len(s) && s[i+1] == '?' {
+			return false
+		}
+	}
+	return true
+}
+
+// in says whether the value of a header field holds the text. Most do not need decoding to tell.
+func (n *needle) in(value string) bool {
+	if n.ascii != "" && isPlain(value) {
+		return containsFold(value, n.ascii)
+	}
+	return strings.Contains(message.Fold(message.DecodeHeader(value)), n.folded)
+}
+
+// containsFold compares in any case; lower is in lower case, and neither is anything but US-ASCII.
+func containsFold(s, lower string) bool {
+	for i := 0; i+len(lower) <= len(s); i++ {
+		k := 0
+		for k < len(lower) && asciiLower(s[i+k]) == lower[k] {
+			k++
+		}
+		if k == len(lower) {
+			return true
+		}
+	}
+	return false
+}
+
+func asciiLower(c byte) byte {
+	if c >= 'A' && c <= 'Z' {
+		c |= 0x20
+	}
+	return c
+}
+
 // header matches a header field that contains the string; an empty string asks only whether there is the field.
 func (p *searchReader) header(field string) searchKey {
-	needle := message.Fold(p.text())
+	text := newNeedle(p.text())
+	cached := isCached(field)
 	addresses := slices.ContainsFunc(addressFields, func(f string) bool { return strings.EqualFold(f, field) })
 	return searchKey{costHeader, func(c *candidate) (bool, error) {
-		h, err := c.header()
+		h, err := c.header(cached)
 		if err != nil {
 			return false, err
 		}
 		for _, v := range h.Values(field) {
-			if needle == "" || strings.Contains(message.Fold(message.DecodeHeader(v)), needle) || addresses && addressContains(v, needle) {
+			if text.folded == "" || text.in(v) || addresses && addressContains(v, text.folded) {
 				return true, nil
 			}
 		}
@@ -59,11 +113,12 @@ func addressContains(value, folded string) bool {
 // addressFields are those whose SEARCH keys speak of addresses.
 var addressFields = []string{"From", "To", "Cc", "Bcc"}
 
-func (c *candidate) header() (*message.Header, error) {
+// header is the message's header; of only those fields that the store keeps at hand, if cached is set.
+func (c *candidate) header(cached bool) (*message.Header, error) {
 	if c.at < 0 {
 		return nil, maildir.ErrExpunged
 	}
-	raw, err := c.content.rawHeader()
+	raw, err := c.content.someHeader(cached)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +127,7 @@ func (c *candidate) header() (*message.Header, error) {
 
 // sentDate is the day of the Date field, in the sender's zone.
 func sentDate(c *candidate) (time.Time, bool, error) {
-	h, err := c.header()
+	h, err := c.header(true)
 	if err != nil {
 		return time.Time{}, false, err
 	}
@@ -85,64 +140,71 @@ func sentDate(c *candidate) (time.Time, bool, error) {
 
 // body matches the text of the message's parts.
 func (p *searchReader) body() searchKey {
-	needle := p.text()
+	text := newFinder(p.text())
 	return searchKey{costBody, func(c *candidate) (bool, error) {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
 		}
-		if needle == "" {
+		if text.folded == "" {
 			return true, nil
 		}
 		root, err := c.content.structure()
 		if err != nil {
 			return false, err
 		}
-		return c.partContains(root, needle, false)
+		return c.partContains(root, text, false)
 	}}
 }
 
 // anywhere is TEXT: the header, the headers of the parts, and the body.
 func (p *searchReader) anywhere() searchKey {
-	needle := p.text()
-	folded := message.Fold(needle)
+	text := newFinder(p.text())
 	return searchKey{costBody, func(c *candidate) (bool, error) {
-		h, err := c.header()
+		h, err := c.header(false)
 		if err != nil {
 			return false, err
 		}
-		if headerContains(h, folded) {
+		if headerContains(h, text) {
 			return true, nil
 		}
 		root, err := c.content.structure()
 		if err != nil {
 			return false, err
 		}
-		return c.partContains(root, needle, true)
+		return c.partContains(root, text, true)
 	}}
 }
 
-func headerContains(h *message.Header, folded string) bool {
+// A finder looks for a text in headers and in bodies.
+type finder struct {
+	needle
+	body *message.Finder
+}
+
+func newFinder(text string) *finder { return &finder{newNeedle(text), message.NewFinder(text)} }
+
+func headerContains(h *message.Header, text *finder) bool {
 	for f := range h.Fields() {
-		if strings.Contains(message.Fold(f.Name+": "+message.DecodeHeader(f.Value())), folded) {
+		if text.in(f.Name + ": " + f.Value()) {
 			return true
 		}
 	}
-	return folded == ""
+	return text.folded == ""
 }
 
-// partContains looks for the needle in the text parts below p; in messages within the message their headers are text as well.
-func (c *candidate) partContains(p *message.Part, needle string, headers bool) (bool, error) {
+// partContains looks in the text parts below p; in messages within the message their headers are text as well.
+func (c *candidate) partContains(p *message.Part, text *finder, headers bool) (bool, error) {
 	for _, child := range p.Children {
 		if headers || p.IsMessage() {
 			h, err := c.readHeader(child)
 			if err != nil {
 				return false, err
 			}
-			if headerContains(h, message.Fold(needle)) {
+			if headerContains(h, text) {
 				return true, nil
 			}
 		}
-		if ok, err := c.partContains(child, needle, headers); ok || err != nil {
+		if ok, err := c.partContains(child, text, headers); ok || err != nil {
 			return ok, err
 		}
 	}
@@ -153,7 +215,7 @@ func (c *candidate) partContains(p *message.Part, needle string, headers bool) (
 	if err != nil {
 		return false, err
 	}
-	return message.Contains(message.DecodeText(r, p.Encoding, p.Charset()), needle)
+	return text.body.In(message.DecodeText(r, p.Encoding, p.Charset()))
 }
 
 func isText(p *message.Part) bool {

@@ -24,12 +24,12 @@ type piece struct {
 // resolve finds the section in the message (RFC 9051 6.4.5.1).
 func (c *content) resolve(sec *section) (piece, error) {
 	if sec.header() {
-		h, err := c.rawHeader()
+		h, err := c.someHeader(sec.cached)
 		if err != nil {
 			return piece{}, err
 		}
 		if sec.fields != nil {
-			h = message.AppendFields(nil, h, sec.fields, sec.not)
+			h = c.pick(sec, h)
 		}
 		return sec.cutBytes(h), nil
 	}
@@ -54,6 +54,13 @@ func (c *content) resolve(sec *section) (piece, error) {
 	return c.resolvePart(sec)
 }
 
+// pick takes the fields that the section names.
+func (c *content) pick(sec *section, header []byte) []byte {
+	start := len(c.scratch)
+	c.scratch = sec.fields.Append(c.scratch, header)
+	return c.scratch[start:len(c.scratch):len(c.scratch)]
+}
+
 func (c *content) resolvePart(sec *section) (piece, error) {
 	root, err := c.structure()
 	if err != nil {
@@ -72,7 +79,7 @@ func (c *content) resolvePart(sec *section) (piece, error) {
 		if err != nil {
 			return piece{}, err
 		}
-		return sec.cutBytes(message.AppendFields(nil, h, sec.fields, sec.not)), nil
+		return sec.cutBytes(c.pick(sec, h)), nil
 	}
 	encoding := ""
 	if p := root.Find(sec.path); sec.binary && p != nil && !p.IsMultipart() && !p.IsMessage() {

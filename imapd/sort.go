@@ -20,7 +20,7 @@ func (s *session) sort(r *request) error {
 		r.SP()
 	}
 	criteria := readSortCriteria(r)
-	p := &searchReader{s: s, r: r, charset: &charset{}}
+	p := &searchReader{s: s, r: r, charset: "UTF-8"}
 	r.SP()
 	if err := p.readCharsetName(); err != nil {
 		return s.searchFailed(ret, err)
@@ -138,12 +138,15 @@ func (p *searchReader) readCharsetName() error {
 	if p.r.Err() != nil {
 		return p.r.Err()
 	}
-	c, err := newCharset(name)
-	if err == nil {
-		p.charset = c
+	if !message.KnownCharset(name) {
+		return errBadCharset
 	}
-	return err
+	p.charset = name
+	return nil
 }
+
+// errBadCharset names what every client can fall back to (RFC 9051 7.1: BADCHARSET).
+var errBadCharset = no("BADCHARSET (US-ASCII UTF-8)", "The charset is not known")
 
 // A sortRow is a message with its keys, one for each criterion: a text or a number.
 type sortRow struct {

@@ -13,7 +13,7 @@ import (
 // threads in order of their newest message (draft-ietf-morg-inthread).
 func (s *session) thread(r *request) error {
 	algorithm := r.SP().Word()
-	p := &searchReader{s: s, r: r, charset: &charset{}}
+	p := &searchReader{s: s, r: r, charset: "UTF-8"}
 	r.SP()
 	if err := p.readCharsetName(); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (c *candidate) references(i int, inReplyTo string) ([]string, error) {
 	c.i = i
 	c.m, c.at = c.s.view.row(i)
 	c.content.at(c.m.UID)
-	h, err := c.header()
+	h, err := c.header(true)
 	if isGone(err) {
 		return nil, nil
 	}
