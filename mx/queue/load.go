@@ -194,7 +194,7 @@ func (q *Queue) loadOne(id string, interrupted bool) *entry {
 		}
 		return nil
 	}
-	e = newEntry(id, l.head, l.Body.Size())
+	e = newEntry(id, l.head)
 	q.sched.add(e, st, q.Now())
 	if st.owes() {
 		return e

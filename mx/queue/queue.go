@@ -184,7 +184,7 @@ func (q *Queue) put(ctx context.Context, id string, env smtp.Envelope, msg io.Re
 		}
 		return 0, err
 	}
-	q.schedule(newEntry(id, h, size), newState(h), q.Now())
+	q.schedule(newEntry(id, h), newState(h), q.Now())
 	return size, nil
 }
 

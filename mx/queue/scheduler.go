@@ -49,7 +49,6 @@ const firstWindow = 2
 type entry struct {
 	id     string
 	notice bool
-	size   int64
 
 	mu     sync.Mutex // guards the entry's files, and:
 	gone   bool       // left the spool
@@ -61,8 +60,8 @@ type entry struct {
 	jobs   []*job
 }
 
-func newEntry(id string, h head, size int64) *entry {
-	return &entry{id: id, notice: isNotice(id), size: size, queued: h.Queued}
+func newEntry(id string, h head) *entry {
+	return &entry{id: id, notice: isNotice(id), queued: h.Queued}
 }
 
 // job is what is left to do of one message for one destination.

@@ -54,7 +54,7 @@ func openSpool(root durable.Dir, log *slog.Logger) (s *spool, err error) {
 			return nil, err
 		}
 	}
-	s.synced.dir = s.message
+	s.synced.dir = s.message.Dir
 	return s, root.Sync()
 }
 
@@ -175,7 +175,7 @@ func readLetter(f durable.File) (*letter, error) {
 
 // readHeadText reads up to the first empty line and that line too.
 func readHeadText(f io.ReaderAt, size int64) (string, error) {
-	for n := int64(4 << 10); ; n *= 4 { // one read for nearly every message
+	for n := int64(1 << 10); ; n *= 4 { // one read for nearly every message
 		buf := make([]byte, min(n, size))
 		if _, err := f.ReadAt(buf, 0); err != nil && err != io.EOF {
 			return "", err
