@@ -1,0 +1,155 @@
+package smtpd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"buzon/internal/account"
+	"buzon/internal/message"
+	"buzon/internal/smtp"
+	"buzon/smtpd/lda"
+)
+
+const (
+	// maxReceived is how many hosts a message may have passed before it is
+	// taken for a loop (Postfix hopcount_limit; RFC 5321 6.3).
+	maxReceived = 50
+
+	// unknownRecipients is how many recipients that do not exist end a
+	// session, and unknownPerHour an hour's sessions of one network: lists
+	// have a few, address harvesters nothing else.
+	unknownRecipients = 10
+	unknownPerHour    = 100
+	unknownDelay      = time.Second // for each after the first
+)
+
+var (
+	replyHarvest = smtp.NewReply(421, [3]int{4, 7, 0}, "Too many unknown recipients")
+	replyOneNull = smtp.NewReply(452, [3]int{4, 5, 3}, "A notification has one recipient only")
+)
+
+// incoming is the door for strangers: it takes mail for our users, and from
+// nobody for anybody else.
+type incoming struct{ *Server }
+
+func (in *incoming) mechanisms() []string { return nil }
+
+func (in *incoming) sender(*transaction) error { return nil }
+
+func (in *incoming) recipient(t *transaction, to smtp.Address) error {
+	if t.env.From.IsNull() && len(t.env.To) > 0 {
+		return replyOneNull
+	}
+	if ip, ok := to.LiteralIP(); ok && ip == t.s.c.local && mustExist(to.Local) {
+		to.Domain = in.cfg.Hostname // RFC 5321 4.5.1
+	}
+	targets, err := in.cfg.Directory.Resolve(to)
+	switch {
+	case errors.Is(err, account.ErrNotLocal):
+		return smtp.NoRelay
+	case errors.Is(err, account.ErrNoSuchUser):
+		return in.noSuchUser(t.s.c)
+	case err != nil:
+		return fmt.Errorf("resolve %s: %w", to, err)
+	}
+	return t.addLocal(to, targets)
+}
+
+// mustExist tells the names that every host must take mail for: RFC 5321
+// 4.5.1 and RFC 2142 4.
+func mustExist(local string) bool {
+	return strings.EqualFold(local, "postmaster") || strings.EqualFold(local, "abuse")
+}
+
+// noSuchUser refuses a recipient, later and later.
+func (in *incoming) noSuchUser(c *client) error {
+	c.unknown++
+	within, _ := in.unknown.Take(c.ip.String(), 1)
+	if c.unknown > unknownRecipients || !within {
+		return replyHarvest
+	}
+	if c.unknown > 1 {
+		pause(c.ctx, unknownDelay)
+	}
+	return smtp.NoSuchUser
+}
+
+// addLocal adds the accounts that a recipient led to, when each has room.
+func (t *transaction) addLocal(to smtp.Address, targets []account.Target) error {
+	srv := t.s.c.srv
+	for _, target := range targets {
+		if err := srv.cfg.Local.Room(t.ctx, target.Account, t.env.Size); err != nil {
+			return err
+		}
+	}
+	for _, target := range targets {
+		t.local = append(t.local, lda.Recipient{Target: target, To: to})
+	}
+	return nil
+}
+
+func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, error) {
+	m, err := in.receive(content, in.editStranger)
+	if err != nil {
+		return nil, receiveError(err)
+	}
+	defer m.Close()
+	trace := received(t, in.cfg.Hostname, t.s.c)
+	err = in.cfg.Local.Deliver(t.ctx, lda.Message{
+		ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(),
+	}, t.local)
+	if err != nil {
+		return nil, err
+	}
+	t.s.c.accepted()
+	return smtp.NewReply(250, [3]int{2, 0, 0}, "delivered as "+t.id), nil
+}
+
+// editStranger refuses a message that goes round in circles, and takes off
+// what only we may say: the Return-Path, which RFC 5321 4.4 lets us remove,
+// and results of authentication in our name, which RFC 8601 5 makes us remove.
+func (in *incoming) editStranger(h *message.Header) (edit, error) {
+	if h.Count("Received") > maxReceived {
+		return edit{}, smtp.MailLoop // RFC 5321 6.3
+	}
+	return edit{drop: func(f message.Field) bool {
+		switch {
+		case strings.EqualFold(f.Name, "Return-Path"):
+			return true
+		case strings.EqualFold(f.Name, "Authentication-Results"):
+			return strings.EqualFold(authservID(f.Value()), in.cfg.Hostname)
+		}
+		return false
+	}}, nil
+}
+
+// authservID returns whose results a field holds (RFC 8601 2.2): the first
+// word, comments before it left out.
+func authservID(value string) string {
+	value = strings.TrimSpace(value)
+	for strings.HasPrefix(value, "(") {
+		depth, i := 0, 0
+		for ; i < len(value); i++ {
+			switch value[i] {
+			case '\\':
+				i++
+			case '(':
+				depth++
+			case ')':
+				depth--
+			}
+			if depth == 0 {
+				break
+			}
+		}
+		value = strings.TrimSpace(value[min(i+1, len(value)):])
+	}
+	value = strings.TrimPrefix(value, `"`)
+	if i := strings.IndexAny(value, "\"; \t("); i >= 0 {
+		value = value[:i]
+	}
+	return value
+}

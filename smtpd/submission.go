@@ -1,0 +1,160 @@
+package smtpd
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-sasl"
+
+	"buzon/internal/account"
+	"buzon/internal/limit"
+	"buzon/internal/message"
+	"buzon/internal/smtp"
+	"buzon/smtpd/lda"
+)
+
+// Spool takes responsibility for messages to other domains.
+type Spool interface {
+	// Submit stores the message for the recipients of env. When it returns
+	// without an error the message is durable and will be delivered or
+	// reported to env.From; after an error nothing of it is left.
+	Submit(ctx context.Context, env smtp.Envelope, msg io.Reader) (id string, err error)
+}
+
+var (
+	replyNeedTLS   = smtp.NewReply(530, [3]int{5, 7, 0}, "Must issue a STARTTLS command first") // RFC 3207 4
+	replyNeedLogin = smtp.NewReply(530, [3]int{5, 7, 0}, "Authentication required")             // RFC 4954 6
+	replyLoggedOut = smtp.NewReply(421, [3]int{4, 7, 0}, "The account has changed, please log in again")
+	replyTooFast   = smtp.NewReply(450, [3]int{4, 7, 1}, "Too many recipients in an hour, please try again later")
+)
+
+// submission is the door for our users (RFC 6409): after a login under TLS it
+// takes mail for everybody, from the addresses that the account owns.
+type submission struct {
+	*Server
+	rate *limit.Rate // recipients in other domains, by account
+}
+
+func (sub *submission) mechanisms() []string { return []string{sasl.Plain, sasl.Login} }
+
+// sender wants the reverse-path to be the account's own. The null one is
+// allowed: programs send read receipts with it (RFC 8098 3).
+func (sub *submission) sender(t *transaction) error {
+	switch id := t.s.account.ID; {
+	case id == "" && t.s.c.tls == nil:
+		return replyNeedTLS
+	case id == "":
+		return replyNeedLogin
+	case sub.cfg.Directory.Generation(id) != t.s.account.Generation:
+		return replyLoggedOut
+	case !t.env.From.IsNull() && !sub.cfg.Directory.Owns(id, t.env.From):
+		return notOwned(t.env.From)
+	}
+	return nil
+}
+
+func notOwned(a smtp.Address) *smtp.Reply {
+	return smtp.NewReply(553, [3]int{5, 7, 1}, a.Path()+" is not an address of yours")
+}
+
+func (sub *submission) recipient(t *transaction, to smtp.Address) error {
+	targets, err := sub.cfg.Directory.Resolve(to)
+	switch {
+	case err == nil:
+		return t.addLocal(to, targets)
+	case errors.Is(err, account.ErrNoSuchUser):
+		return smtp.NoSuchUser
+	case !errors.Is(err, account.ErrNotLocal):
+		return fmt.Errorf("resolve %s: %w", to, err)
+	}
+	if ok, _ := sub.rate.Take(string(t.s.account.ID), 1); !ok {
+		t.s.c.log().Warn("account sends too much", "user", t.s.c.user)
+		return replyTooFast
+	}
+	t.away = append(t.away, smtp.Recipient{Address: to})
+	return nil
+}
+
+// accept writes the local copies, gives the message to the spool, and only
+// then makes the copies visible: what fails in between leaves nothing behind,
+// so that a client which tries again makes no duplicates.
+func (sub *submission) accept(t *transaction, content io.Reader) (*smtp.Reply, error) {
+	m, err := sub.receive(content, func(h *message.Header) (edit, error) { return sub.editOwn(t, h) })
+	if err != nil {
+		return nil, receiveError(err)
+	}
+	defer m.Close()
+	trace := received(t, sub.cfg.Hostname, t.s.c)
+	id, done := t.id, "delivered as "
+	var local *lda.Delivery
+	if len(t.local) > 0 {
+		local, err = sub.cfg.Local.Stage(t.ctx, lda.Message{ID: t.id, From: t.env.From, Trace: trace, Content: m, Size: m.Size()}, t.local)
+		if err != nil {
+			return nil, err
+		}
+		defer local.Discard()
+	}
+	if len(t.away) > 0 {
+		env := t.env
+		env.To, env.Size = t.away, int64(len(trace))+m.Size()
+		id, err = sub.cfg.Spool.Submit(t.ctx, env, io.MultiReader(bytes.NewReader(trace), io.NewSectionReader(m, 0, m.Size())))
+		if err != nil {
+			return nil, fmt.Errorf("queue: %w", err)
+		}
+		done = "queued as "
+		t.s.c.log().Info("submitted", "user", t.s.c.user, "id", id, "received", t.id, "recipients", len(env.To))
+	}
+	if local != nil {
+		if err := local.Commit(t.ctx); err != nil {
+			return nil, err
+		}
+	}
+	t.s.c.accepted()
+	return smtp.NewReply(250, [3]int{2, 0, 0}, done+id), nil
+}
+
+// hidden are the fields that a submitted message must not carry further:
+// recipients who are nobody's business (RFC 5322 3.6.3), and what only a
+// delivery may say.
+var hidden = []string{"Bcc", "Resent-Bcc", "Return-Path", "Content-Length", "Delivered-To", "X-Original-To"}
+
+// editOwn checks that the account owns every address that a reader could be
+// shown as the author, and adds what RFC 6409 8 lets us add.
+func (sub *submission) editOwn(t *transaction, h *message.Header) (edit, error) {
+	authors, err := message.Authors(h)
+	if bad, ok := errors.AsType[*message.AuthorError](err); ok {
+		return edit{}, smtp.NewReply(553, [3]int{5, 7, 1}, bad.Reason)
+	} else if err != nil {
+		return edit{}, err
+	}
+	for _, author := range authors {
+		a, err := smtp.ParseAddress(author.String())
+		if err != nil {
+			return edit{}, smtp.NewReply(553, [3]int{5, 7, 1}, "The author's address is malformed")
+		}
+		if !sub.cfg.Directory.Owns(t.s.account.ID, a) {
+			return edit{}, notOwned(a)
+		}
+	}
+	var add bytes.Buffer
+	if h.Count("Date") == 0 {
+		fmt.Fprintf(&add, "Date: %s\r\n", time.Now().Format(time.RFC1123Z))
+	}
+	if h.Count("Message-ID") == 0 {
+		fmt.Fprintf(&add, "Message-ID: <%s@%s>\r\n", rand.Text(), sub.cfg.Hostname)
+	}
+	return edit{add: add.Bytes(), drop: func(f message.Field) bool {
+		for _, name := range hidden {
+			if strings.EqualFold(f.Name, name) {
+				return true
+			}
+		}
+		return false
+	}}, nil
+}
