@@ -197,7 +197,7 @@ func (s offlineSpool) Show(_ context.Context, id string) (queue.Message, error) 
 }
 func (s offlineSpool) Text(_ context.Context, id string) (io.ReadCloser, error) { return s.q.Text(id) }
 func (s offlineSpool) Retry(_ context.Context, id string) error                 { return s.q.Retry(id) }
-func (s offlineSpool) RetryAll(context.Context) (int, error)                    { return s.q.RetryAll(), nil }
+func (s offlineSpool) RetryAll(context.Context) (int, error)                    { return s.q.RetryAll() }
 func (s offlineSpool) Hold(_ context.Context, id string) error                  { return s.q.Hold(id) }
 func (s offlineSpool) Release(_ context.Context, id string) error               { return s.q.Release(id) }
 func (s offlineSpool) Drop(_ context.Context, id string) error                  { return s.q.Drop(id) }

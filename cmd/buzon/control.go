@@ -108,7 +108,7 @@ func (h *host) controlHandler() http.Handler {
 	handle("POST /accounts/reload", func(*http.Request) (any, error) { return nil, h.accounts.Reload() })
 
 	handle("GET /queue", func(*http.Request) (any, error) { return h.queue.List(), nil })
-	handle("POST /queue/retry", func(*http.Request) (any, error) { return h.queue.RetryAll(), nil })
+	handle("POST /queue/retry", func(*http.Request) (any, error) { return h.queue.RetryAll() })
 	handle("GET /queue/{id}", func(r *http.Request) (any, error) { return h.queue.Show(r.PathValue("id")) })
 	handle("POST /queue/{id}/retry", withID(h.queue.Retry))
 	handle("POST /queue/{id}/hold", withID(h.queue.Hold))
@@ -132,7 +132,7 @@ func (h *host) health() health {
 	defer h.reloading.Unlock()
 	state := health{
 		Version: version, Hostname: h.cfg.Hostname, PID: os.Getpid(), Started: h.started,
-		Accounts: len(h.accounts.List()), Queued: len(h.queue.List()), Services: make(map[string]string),
+		Accounts: len(h.accounts.List()), Queued: h.queue.Len(), Services: make(map[string]string),
 		Expires: h.certs.Expires(), Signature: h.certs.Fingerprint(),
 	}
 	for _, ln := range h.listeners {

@@ -47,6 +47,9 @@ func (m *Message) Next() time.Time {
 	return next
 }
 
+// Len returns the number of messages in the queue.
+func (q *Queue) Len() int { return q.sched.size() }
+
 // List returns everything in the queue, the oldest first. It reads the spool.
 func (q *Queue) List() []Message {
 	all := q.sched.all()
@@ -88,25 +91,55 @@ func (q *Queue) Text(id string) (io.ReadCloser, error) {
 }
 
 // Retry makes a message due at once, and lets its destinations be tried even
-// if they did not answer a moment ago. A held message stays held.
+// if they did not answer a moment ago. A held message stays held. Where Run does
+// not run, the message is due for the Run that comes.
 func (q *Queue) Retry(id string) error {
 	e, err := q.find(id)
 	if err != nil {
 		return err
 	}
-	q.sched.hurry(e, q.Now())
+	err = q.hurry(e)
 	q.poke()
-	return nil
+	return notFound(id, err)
 }
 
 // RetryAll is Retry for everything, and returns how many messages that is.
-func (q *Queue) RetryAll() int {
-	all := q.sched.all()
-	for _, e := range all {
-		q.sched.hurry(e, q.Now())
+func (q *Queue) RetryAll() (n int, err error) {
+	var errs []error
+	for _, e := range q.sched.all() {
+		if err := q.hurry(e); err == nil {
+			n++
+		} else if !errors.Is(err, errGone) {
+			errs = append(errs, notFound(e.id, err))
+		}
 	}
 	q.poke()
-	return len(all)
+	return n, errors.Join(errs...)
+}
+
+// hurry makes an entry due: in memory, and on the disk if it is for a later Run.
+func (q *Queue) hurry(e *entry) error {
+	q.sched.hurry(e, q.Now())
+	if q.running.Load() {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l, st, err := q.read(e)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	change := false
+	for i := range st.Recipients {
+		r := &st.Recipients[i]
+		change = change || !r.Next.IsZero()
+		r.Next = time.Time{}
+	}
+	if !change {
+		return nil
+	}
+	return q.spool.writeState(e.id, st)
 }
 
 // Hold keeps a message in the queue without attempts, over restarts too. An
@@ -177,8 +210,12 @@ func (q *Queue) find(id string) (*entry, error) {
 	return nil, notFound(id, errGone)
 }
 
+// notFound tells whose error it is, and errGone as people know it.
 func notFound(id string, err error) error {
-	if errors.Is(err, errGone) {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errGone):
 		err = ErrNotFound
 	}
 	return fmt.Errorf("message %s: %w", id, err)

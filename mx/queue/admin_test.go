@@ -65,12 +65,49 @@ func TestRetryNow(t *testing.T) {
 		w.submit(q.Queue, "eva@far.test")
 		w.submit(q.Queue, "max@near.test")
 		pass(time.Second)
-		if n := q.RetryAll(); n != 2 {
-			t.Errorf("RetryAll: %d", n)
+		if n, err := q.RetryAll(); n != 2 || err != nil {
+			t.Errorf("RetryAll: %d, %v", n, err)
 		}
 		pass(time.Second)
 		if w.copiesOf("eva@far.test") != 1 || w.copiesOf("max@near.test") != 1 {
 			t.Error("not everything was attempted at once")
+		}
+	})
+}
+
+// Without Run, as in the command line beside a server that is down, a retry is
+// kept for the next start.
+func TestRetryOffline(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, dir := newWorld(t), memoryDir(t)
+		w.answer = func(to smtp.Address, n int) smtp.Result {
+			if n == 0 {
+				return silent()
+			}
+			return ok(to)
+		}
+		q := w.open(w.config(dir), nil)
+		one, _ := w.submit(q.Queue, "luis@far.test"), w.submit(q.Queue, "eva@near.test")
+		pass(time.Second)
+		q.stop()
+		off := w.openOnly(w.config(dir), nil)
+		check(t, off.Retry(one))
+		check(t, off.Close())
+		q = w.open(w.config(dir), nil)
+		pass(time.Second)
+		if w.copiesOf("luis@far.test") != 1 || w.copiesOf("eva@near.test") != 0 || q.Len() != 1 {
+			t.Errorf("%d, %d copies, %d queued", w.copiesOf("luis@far.test"), w.copiesOf("eva@near.test"), q.Len())
+		}
+		q.stop()
+		off = w.openOnly(w.config(dir), nil)
+		if n, err := off.RetryAll(); n != 1 || err != nil {
+			t.Errorf("RetryAll: %d, %v", n, err)
+		}
+		check(t, off.Close())
+		w.open(w.config(dir), nil)
+		pass(time.Second)
+		if w.copiesOf("eva@near.test") != 1 {
+			t.Error("RetryAll was not kept")
 		}
 	})
 }

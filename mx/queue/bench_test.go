@@ -67,7 +67,7 @@ func BenchmarkRelay(b *testing.B) {
 			}
 		}
 	})
-	for len(q.sched.all()) > 0 {
+	for q.Len() > 0 {
 		time.Sleep(time.Millisecond) // the tail of the last messages
 	}
 	cancel()
@@ -85,7 +85,7 @@ func BenchmarkQueueScan(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		q := benchQueue(b, dir, &taker{})
-		if n := len(q.sched.all()); n != messages {
+		if n := q.Len(); n != messages {
 			b.Fatalf("%d messages", n)
 		}
 		runtime.GC()

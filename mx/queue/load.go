@@ -2,7 +2,6 @@ package queue
 
 import (
 	"errors"
-	"io/fs"
 	"strconv"
 	"sync"
 	"time"
@@ -32,7 +31,7 @@ func (q *Queue) load() error {
 	}
 	q.loadAll(ids, active)
 	if len(ids) > 0 {
-		q.Log.Info("queue read", "messages", len(q.sched.all()), "dur", time.Since(began))
+		q.Log.Info("queue read", "messages", q.Len(), "dur", time.Since(began))
 	}
 	return nil
 }
@@ -206,18 +205,22 @@ func (q *Queue) loadOne(id string, interrupted bool) *entry {
 // that kills us, or a host, is not met again at once, start after start.
 func (q *Queue) pushOut(id string, st *state) {
 	now := q.Now()
+	due := false
 	for i := range st.Recipients {
 		r := &st.Recipients[i]
 		if r.Status != Waiting || r.Next.After(now) {
 			continue
 		}
+		due = true
 		r.Attempts++
 		r.Next = q.Schedule.next(r.Attempts, now, time.Time{})
 		r.Last = outcome{At: stamp(now), Cause: "the attempt was interrupted"}
 	}
-	if err := q.spool.writeState(id, st); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		q.Log.Error("interrupted attempt is not written", "id", id, "err", err)
-		return
+	if due {
+		if err := q.spool.writeState(id, st); err != nil {
+			q.Log.Error("interrupted attempt is not written", "id", id, "err", err)
+			return
+		}
 	}
 	q.spool.unmark(id)
 }

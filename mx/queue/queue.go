@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"buzon/internal/durable"
@@ -94,6 +95,7 @@ type Queue struct {
 	clockless bool     // Run has seen that the clock is not set
 
 	attempts sync.WaitGroup
+	running  atomic.Bool   // Run runs
 	wake     chan struct{} // cap 1: there may be something to start
 }
 

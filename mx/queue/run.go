@@ -18,6 +18,8 @@ const clockCheck = time.Minute
 // finished then is in the spool and tried again after the next Open. Run may be
 // called once.
 func (q *Queue) Run(ctx context.Context) error {
+	q.running.Store(true)
+	defer q.running.Store(false)
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	q.attempts.Go(func() { q.payDebts(ctx) })

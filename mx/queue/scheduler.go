@@ -120,6 +120,13 @@ func (s *scheduler) find(id string) *entry {
 	return s.entries[id]
 }
 
+// size returns the number of entries.
+func (s *scheduler) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.entries)
+}
+
 // all returns the entries that are known now, in no order.
 func (s *scheduler) all() []*entry {
 	s.mu.Lock()
