@@ -67,6 +67,11 @@ var commands = map[string]command{
 	"EXAMINE":     {in: loggedIn, run: (*session).examine},
 	"IDLE":        {in: loggedIn, run: (*session).idle, looks: true},
 
+	"GETQUOTA":       {in: loggedIn, run: (*session).getQuota},
+	"GETQUOTAROOT":   {in: loggedIn, run: (*session).getQuotaRoot},
+	"SETQUOTA":       {in: loggedIn, run: (*session).setQuota},
+	"UNAUTHENTICATE": {in: loggedIn, run: (*session).unauthenticate},
+
 	"CHECK":       {in: selected, run: (*session).noop, looks: true},
 	"CLOSE":       {in: selected, run: (*session).closeMailbox},
 	"UNSELECT":    {in: selected, run: (*session).unselect},
@@ -82,6 +87,8 @@ var commands = map[string]command{
 	"UID FETCH":   {in: selected, run: (*session).fetch},
 	"STORE":       {in: selected, run: (*session).store, holdsSeqs: true, bySeq: true},
 	"UID STORE":   {in: selected, run: (*session).store},
+	"REPLACE":     {in: selected, run: (*session).replace, bySeq: true},
+	"UID REPLACE": {in: selected, run: (*session).replace},
 	"COPY":        {in: selected, run: (*session).copy, bySeq: true},
 	"UID COPY":    {in: selected, run: (*session).copy},
 	"MOVE":        {in: selected, run: (*session).move, bySeq: true},

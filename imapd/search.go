@@ -16,7 +16,7 @@ func (s *session) search(r *request) error {
 	if err != nil {
 		return s.searchFailed(ret, err)
 	}
-	found, err := s.matching(key)
+	found, err := s.matching(r, key)
 	if err != nil {
 		return s.searchFailed(ret, err)
 	}
@@ -70,7 +70,8 @@ func (p *searchReader) readCharset() error {
 }
 
 // matching returns the indices of the messages that match, in order.
-func (s *session) matching(key searchKey) ([]int, error) {
+func (s *session) matching(r *request, key searchKey) ([]int, error) {
+	progress := newProgress(s, r, s.view.len())
 	c := &candidate{s: s, content: content{s: s}}
 	defer c.content.close()
 	var found []int
@@ -88,8 +89,10 @@ func (s *session) matching(key searchKey) ([]int, error) {
 		case ok:
 			found = append(found, i)
 		}
-		if i%fetchBatch == 0 && s.ctx.Err() != nil {
-			return nil, s.ctx.Err()
+		if i%fetchBatch == 0 {
+			if err := progress.at(i); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return found, nil

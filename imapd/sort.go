@@ -31,7 +31,7 @@ func (s *session) sort(r *request) error {
 	if err := r.End(); err != nil {
 		return s.searchFailed(ret, err)
 	}
-	found, err := s.matching(key)
+	found, err := s.matching(r, key)
 	if err == nil {
 		found, err = s.sorted(found, criteria)
 	}

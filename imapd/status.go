@@ -9,25 +9,32 @@ import (
 // A statusItem is one thing that STATUS can tell.
 type statusItem struct {
 	name  string
-	value func(*session, maildir.Status) string
+	value func(s *session, name string, st maildir.Status) (string, error)
 }
 
 func number[N ~int | ~int64 | ~uint32 | ~uint64](n N) string {
 	return strconv.FormatUint(uint64(n), 10)
 }
 
-// statusItems is all of RFC 9051 6.3.11, RFC 3501 (RECENT), RFC 7162 (HIGHESTMODSEQ), RFC 8438 (SIZE), RFC 8474 (MAILBOXID), RFC 7889 (APPENDLIMIT).
+// statusItems is all of RFC 9051 6.3.11, RFC 3501 (RECENT), RFC 7162 (HIGHESTMODSEQ), RFC 8438 (SIZE), RFC 8474 (MAILBOXID), RFC 7889 (APPENDLIMIT),
+// RFC 9208 (DELETED-STORAGE).
 var statusItems = []statusItem{
-	{"MESSAGES", func(_ *session, st maildir.Status) string { return number(st.Messages) }},
-	{"RECENT", func(_ *session, st maildir.Status) string { return number(st.Recent) }},
-	{"UIDNEXT", func(_ *session, st maildir.Status) string { return number(st.UIDNext) }},
-	{"UIDVALIDITY", func(_ *session, st maildir.Status) string { return number(st.UIDValidity) }},
-	{"UNSEEN", func(_ *session, st maildir.Status) string { return number(st.Unseen) }},
-	{"DELETED", func(_ *session, st maildir.Status) string { return number(st.Deleted) }},
-	{"SIZE", func(_ *session, st maildir.Status) string { return number(st.Size) }},
-	{"HIGHESTMODSEQ", func(_ *session, st maildir.Status) string { return number(st.HighestModSeq) }},
-	{"MAILBOXID", func(_ *session, st maildir.Status) string { return "(" + st.MailboxID + ")" }},
-	{"APPENDLIMIT", func(s *session, _ maildir.Status) string { return number(s.srv.cfg.MessageSize) }},
+	{"MESSAGES", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Messages), nil }},
+	{"RECENT", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Recent), nil }},
+	{"UIDNEXT", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.UIDNext), nil }},
+	{"UIDVALIDITY", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.UIDValidity), nil }},
+	{"UNSEEN", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Unseen), nil }},
+	{"DELETED", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Deleted), nil }},
+	{"SIZE", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Size), nil }},
+	{"HIGHESTMODSEQ", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.HighestModSeq), nil }},
+	{"MAILBOXID", func(_ *session, _ string, st maildir.Status) (string, error) { return "(" + st.MailboxID + ")", nil }},
+	{"APPENDLIMIT", func(s *session, _ string, _ maildir.Status) (string, error) {
+		return number(s.srv.cfg.MessageSize), nil
+	}},
+	{"DELETED-STORAGE", func(s *session, name string, _ maildir.Status) (string, error) {
+		n, err := s.deletedStorage(name)
+		return number(n), err
+	}},
 }
 
 // status is STATUS (RFC 9051 6.3.11).
@@ -67,12 +74,18 @@ func (s *session) writeStatus(name string, items []statusItem) error {
 	if err != nil {
 		return err
 	}
+	values := make([]string, len(items))
+	for i, item := range items {
+		if values[i], err = item.value(s, name, st); err != nil {
+			return err
+		}
+	}
 	s.enc.Raw("* STATUS ").Mailbox(name).Raw(" (")
 	for i, item := range items {
 		if i > 0 {
 			s.enc.SP()
 		}
-		s.enc.Raw(item.name).SP().Raw(item.value(s, st))
+		s.enc.Raw(item.name).SP().Raw(values[i])
 	}
 	s.enc.Raw(")\r\n")
 	return nil

@@ -27,7 +27,7 @@ func (s *session) thread(r *request) error {
 	if !ok {
 		return bad("No such threading algorithm")
 	}
-	found, err := s.matching(key)
+	found, err := s.matching(r, key)
 	if err != nil {
 		return err
 	}
