@@ -95,6 +95,8 @@ func (s *session) readAppend(r *request) (maildir.Append, error) {
 			m.Staged.Discard()
 			err = r.Err()
 		}
+	case c == 'C' || c == 'c':
+		m.Staged, err = s.catenate(r)
 	default:
 		m.Staged, err = s.stage(r)
 	}

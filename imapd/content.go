@@ -13,6 +13,7 @@ import (
 // A content gives access to one message at a time. What one item of a command has opened, read or parsed serves the others.
 type content struct {
 	s    *session
+	box  *maildir.Mailbox
 	uid  maildir.UID
 	file *maildir.File
 	part *message.Part
@@ -43,7 +44,7 @@ func (c *content) open() (*maildir.File, error) {
 	if c.file != nil {
 		return c.file, nil
 	}
-	f, err := c.s.view.box.OpenMessage(c.s.ctx, c.uid)
+	f, err := c.box.OpenMessage(c.s.ctx, c.uid)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func (c *content) structure() (*message.Part, error) {
 	if c.part != nil {
 		return c.part, nil
 	}
-	p, err := c.s.view.box.Structure(c.s.ctx, c.uid)
+	p, err := c.box.Structure(c.s.ctx, c.uid)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (c *content) rendered() (*maildir.Parsed, error) {
 	if c.parsed != nil {
 		return c.parsed, nil
 	}
-	p, err := c.s.view.box.Parsed(c.s.ctx, c.uid)
+	p, err := c.box.Parsed(c.s.ctx, c.uid)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func (s *session) fetch(r *request) error {
 			s.enc.Raw("* VANISHED (EARLIER) ").Ranges(gone).CRLF()
 		}
 	}
-	f := &fetcher{s: s, o: o, content: content{s: s}}
+	f := &fetcher{s: s, o: o, content: content{s: s, box: s.view.box}}
 	defer f.content.close()
 	if err := f.run(ss, o.marksSeen() && !s.view.readOnly); err != nil {
 		return err

@@ -33,6 +33,9 @@ func (s *session) search(r *request) error {
 	if ret.save {
 		s.saved = s.savedResult(ret, found)
 	}
+	if ret.update {
+		s.keepUpdated(r, key, found)
+	}
 	return nil
 }
 
@@ -72,7 +75,7 @@ func (p *searchReader) readCharset() error {
 // matching returns the indices of the messages that match, in order.
 func (s *session) matching(r *request, key searchKey) ([]int, error) {
 	progress := newProgress(s, r, s.view.len())
-	c := &candidate{s: s, content: content{s: s}}
+	c := &candidate{s: s, content: content{s: s, box: s.view.box}}
 	defer c.content.close()
 	var found []int
 	for i := range s.view.len() {
@@ -133,6 +136,7 @@ type resultOptions struct {
 	given                      bool
 	min, max, all, count, save bool
 	partial                    *partialRange
+	update                     bool // RFC 5267 4.3
 	modseq                     bool // the search is by MODSEQ
 }
 
@@ -150,13 +154,16 @@ func (o *resultOptions) read(r *request) {
 			o.count = true
 		case "SAVE":
 			o.save = true
+		case "UPDATE":
+			o.update = true
+		case "CONTEXT": // RFC 5267 4.2: a hint
 		case "PARTIAL":
 			o.partial = readPartialRange(r)
 		default:
 			r.Fail("no such result option")
 		}
 	})
-	if !o.min && !o.max && !o.count && !o.save && o.partial == nil {
+	if !o.min && !o.max && !o.count && !o.save && !o.update && o.partial == nil {
 		o.all = true // RETURN () is RETURN (ALL)
 	}
 }

@@ -160,6 +160,18 @@ func (n *nulCounter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// pieceReader reads what a section came to.
+func (c *content) pieceReader(sec *section, p piece) (io.Reader, error) {
+	switch {
+	case p.inMem:
+		return bytes.NewReader(p.bytes), nil
+	case p.decoded:
+		return c.decodedPiece(sec, p)
+	default:
+		return c.reader(p.in)
+	}
+}
+
 // writePiece sends it as label and literal.
 func (s *session) writePiece(c *content, sec *section, p piece) {
 	s.enc.Raw(sec.label).SP()
@@ -172,20 +184,12 @@ func (s *session) writePiece(c *content, sec *section, p piece) {
 		s.enc.Num(uint64(p.size))
 	case p.inMem:
 		s.enc.Literal(p.size).Bytes(p.bytes)
-	case p.decoded:
+	default:
 		if p.nul {
 			s.enc.Raw("~")
 		}
 		s.enc.Literal(p.size)
-		r, err := c.decodedPiece(sec, p)
-		if err != nil {
-			s.enc.Fail(err)
-			return
-		}
-		s.enc.Copy(r, p.size)
-	default:
-		s.enc.Literal(p.size)
-		r, err := c.reader(p.in)
+		r, err := c.pieceReader(sec, p)
 		if err != nil {
 			s.enc.Fail(err)
 			return

@@ -35,6 +35,7 @@ type session struct {
 	view     *view // of the selected mailbox; nil in other states
 	enabled  feature
 	saved    wire.Ranges // UIDs of the last SEARCH RETURN (SAVE), RFC 9051 6.4.4.4
+	contexts []*searchContext
 	started  time.Time
 	deadline time.Time // for what is being read
 	commands int

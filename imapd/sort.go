@@ -17,6 +17,9 @@ func (s *session) sort(r *request) error {
 	if r.HasWord("RETURN") {
 		r.SP()
 		ret.read(r)
+		if ret.update {
+			r.Fail("UPDATE is not for SORT")
+		}
 		r.SP()
 	}
 	criteria := readSortCriteria(r)

@@ -70,7 +70,7 @@ func (n *threadNode) dummy() bool { return n.i < 0 }
 func (s *session) threadMessages(found []int, references bool) ([]*threadNode, error) {
 	nodes := make([]threadNode, len(found))
 	out := make([]*threadNode, len(found))
-	c := &candidate{s: s, content: content{s: s}}
+	c := &candidate{s: s, content: content{s: s, box: s.view.box}}
 	defer c.content.close()
 	for k, i := range found {
 		facts, err := s.sortFacts(i, needsEnvelope)

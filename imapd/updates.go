@@ -68,13 +68,17 @@ func (s *session) sync(o syncOptions) error {
 	}
 	v.advance(next)
 	if o.expunge && len(gone) > 0 {
+		s.updateGone(before, gone)
 		s.writeExpunged(before, gone)
 	}
 	if len(ch.Added) > 0 {
 		s.writeExists()
 	}
 	s.writeNewKeywords()
-	return s.writeChanged(ch.Changed, o)
+	if err := s.writeChanged(ch.Changed, o); err != nil {
+		return err
+	}
+	return s.updateContexts(slices.Concat(ch.Changed, ch.Added))
 }
 
 // claimRecent makes messages in new/ this session's \Recent ones.
@@ -223,6 +227,7 @@ func (s *session) closeView() {
 	s.view.box.Close()
 	s.view = nil
 	s.saved = nil
+	s.contexts = nil
 	if s.state == selected {
 		s.state = authenticated
 	}

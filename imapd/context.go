@@ -1,0 +1,130 @@
+package imapd
+
+import (
+	"slices"
+
+	"buzon/imapd/wire"
+	"buzon/maildir"
+)
+
+// mostContexts is how many searches of one session are kept up to date.
+const mostContexts = 16
+
+// A searchContext is a search whose result the client is kept up to date of (RFC 5267 4.3).
+type searchContext struct {
+	tag     string
+	uid     bool
+	key     searchKey
+	members []maildir.UID // that match, ascending
+}
+
+// keepUpdated begins a context, unless there are too many.
+func (s *session) keepUpdated(r *request, key searchKey, found []int) {
+	if len(s.contexts) == mostContexts {
+		s.enc.Raw("* NO [NOUPDATE ").String(r.tag).Raw("] Too many searches are kept up to date\r\n")
+		return
+	}
+	c := &searchContext{tag: r.tag, uid: r.uid, key: key}
+	for _, i := range found {
+		c.members = append(c.members, s.view.uids[i])
+	}
+	slices.Sort(c.members)
+	s.contexts = append(s.contexts, c)
+}
+
+// cancelUpdate is CANCELUPDATE (RFC 5267 4.4).
+func (s *session) cancelUpdate(r *request) error {
+	var tags []string
+	for r.Is(' ') && r.Item() {
+		tags = append(tags, r.String())
+	}
+	if len(tags) == 0 {
+		r.Fail("expected a tag")
+	}
+	if err := r.End(); err != nil {
+		return err
+	}
+	s.contexts = slices.DeleteFunc(s.contexts, func(c *searchContext) bool { return slices.Contains(tags, c.tag) })
+	return nil
+}
+
+// updateGone tells of members that are about to be announced as expunged, while their numbers still stand.
+func (s *session) updateGone(before []maildir.UID, gone []maildir.Message) {
+	for _, c := range s.contexts {
+		var left []maildir.UID
+		for _, m := range gone {
+			if i, ok := slices.BinarySearch(c.members, m.UID); ok {
+				c.members = slices.Delete(c.members, i, i+1)
+				left = append(left, m.UID)
+			}
+		}
+		s.writeContext(c, "REMOVEFROM", left, before)
+	}
+}
+
+// updateContexts looks again at messages that are new or have changed.
+func (s *session) updateContexts(uids []maildir.UID) error {
+	if len(s.contexts) == 0 || len(uids) == 0 {
+		return nil
+	}
+	cand := &candidate{s: s, content: content{s: s, box: s.view.box}}
+	defer cand.content.close()
+	for _, c := range s.contexts {
+		var in, out []maildir.UID
+		for _, uid := range uids {
+			ok, err := cand.matchUID(c.key, uid)
+			if err != nil {
+				return err
+			}
+			at, member := slices.BinarySearch(c.members, uid)
+			switch {
+			case ok && !member:
+				c.members = slices.Insert(c.members, at, uid)
+				in = append(in, uid)
+			case !ok && member:
+				c.members = slices.Delete(c.members, at, at+1)
+				out = append(out, uid)
+			}
+		}
+		s.writeContext(c, "REMOVEFROM", out, s.view.uids)
+		s.writeContext(c, "ADDTO", in, s.view.uids)
+	}
+	return nil
+}
+
+// matchUID says whether the message with the UID matches; one that is gone does not.
+func (c *candidate) matchUID(key searchKey, uid maildir.UID) (bool, error) {
+	seq := c.s.view.seq(uid)
+	if seq == 0 {
+		return false, nil
+	}
+	c.i = int(seq) - 1
+	c.m, c.at = c.s.view.row(c.i)
+	c.content.at(uid)
+	ok, err := key.match(c)
+	if isGone(err) {
+		return false, nil
+	}
+	return ok, err
+}
+
+// writeContext writes ADDTO or REMOVEFROM. The result of a SEARCH has no order: the position is 0 (RFC 5267 4.3.1).
+func (s *session) writeContext(c *searchContext, what string, uids []maildir.UID, view []maildir.UID) {
+	if len(uids) == 0 {
+		return
+	}
+	var rs wire.Ranges
+	slices.Sort(uids)
+	for _, uid := range uids {
+		if c.uid {
+			rs.Add(uint32(uid))
+		} else if i, ok := slices.BinarySearch(view, uid); ok {
+			rs.Add(uint32(i) + 1)
+		}
+	}
+	s.enc.Raw("* ESEARCH (TAG ").String(c.tag).Raw(")")
+	if c.uid {
+		s.enc.Raw(" UID")
+	}
+	s.enc.SP().Raw(what).Raw(" (0 ").Ranges(rs).Raw(")\r\n")
+}
