@@ -22,6 +22,8 @@ type harness struct {
 	user  *User
 	inbox *Mailbox
 	cfg   Config
+	// before changes cfg ahead of each open; nil: nothing does.
+	before func(*Config)
 }
 
 func newHarness(t testing.TB, options ...func(*Config)) *harness {
@@ -41,6 +43,9 @@ func newHarness(t testing.TB, options ...func(*Config)) *harness {
 
 func (h *harness) open() *harness {
 	h.t.Helper()
+	if h.before != nil {
+		h.before(&h.cfg)
+	}
 	var err error
 	if h.store, err = Open(h.cfg); err != nil {
 		h.t.Fatal(err)

@@ -47,8 +47,9 @@ type eventQueue struct {
 	events []event
 	// lost: events are missing, or the directory itself was moved or removed.
 	lost bool
-	// openFrom is the cookie of a last MOVED_FROM whose other half may follow.
-	openFrom uint32
+	// halves are the cookies of MOVED_FROM events without their MOVED_TO: the
+	// file left the mailbox, or the other event is about to come.
+	halves map[uint32]bool
 }
 
 // maxQueuedEvents bounds a queue that nobody empties; beyond it a scan is cheaper.
@@ -119,14 +120,47 @@ func (w *watcher) remove(x *watch) {
 	}
 }
 
-// drain hands out all events that are queued now and returns those of m.
+// drain hands out all events that are queued now and returns those of m. It never
+// returns one half of a rename. The caller holds m's lock.
 func (w *watcher) drain(m *Mailbox) eventQueue {
+	settled := map[uint32]bool{}
+	for range maxHalves {
+		q := w.take(m, settled)
+		if q != nil {
+			return *q
+		}
+		// A rename holds its directory's lock until both events are queued, and
+		// so does the look-up of a name that the kernel has not heard of.
+		for _, d := range []durable.Dir{m.dir.new, m.dir.cur} {
+			_, _ = d.Stat(m.user.store.namer.unique())
+		}
+	}
+	_ = w.take(m, nil)
+	return eventQueue{lost: true}
+}
+
+// maxHalves is how often drain may meet a rename half-way before it gives up; a
+// rename that is met twice is one out of the mailbox.
+const maxHalves = 100
+
+// take empties m's queue, unless it ends in a half of a rename that is not in
+// settled: then that is added. A nil settled takes it as it is.
+func (w *watcher) take(m *Mailbox, settled map[uint32]bool) *eventQueue {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_ = w.control(func(fd int) error { w.read(fd); return nil })
+	met := false
+	for cookie := range m.queue.halves {
+		if settled != nil && !settled[cookie] {
+			settled[cookie], met = true, true
+		}
+	}
+	if met && !m.queue.lost {
+		return nil
+	}
 	q := m.queue
 	m.queue = eventQueue{}
-	return q
+	return &q
 }
 
 // run hands out events as they come until the watcher is closed.
@@ -205,9 +239,13 @@ func (q *eventQueue) put(x *watch, e *unix.InotifyEvent, name []byte) {
 		q.events, q.lost = nil, true
 	case q.lost || e.Mask&unix.IN_ISDIR != 0:
 	default:
-		q.openFrom = 0
 		if e.Mask&unix.IN_MOVED_FROM != 0 {
-			q.openFrom = e.Cookie
+			if q.halves == nil {
+				q.halves = map[uint32]bool{}
+			}
+			q.halves[e.Cookie] = true
+		} else {
+			delete(q.halves, e.Cookie)
 		}
 		present := e.Mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0
 		q.events = append(q.events, event{x.isNew, string(name), present})

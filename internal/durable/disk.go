@@ -46,13 +46,16 @@ func OpenRoot(root *os.Root) (Dir, error) {
 }
 
 // Descriptor returns the file descriptor of a directory on disk, for inotify.
-// It is valid until d is closed.
+// It is valid until d is closed. A Dir that stands before one on disk may have it
+// as a method of this name.
 func Descriptor(d Dir) (fd int, ok bool) {
-	k, ok := d.(*disk)
-	if !ok {
-		return -1, false
+	switch d := d.(type) {
+	case *disk:
+		return d.fd(), true
+	case interface{ Descriptor() (int, bool) }:
+		return d.Descriptor()
 	}
-	return k.fd(), true
+	return -1, false
 }
 
 func (d *disk) fd() int { return int(d.f.Fd()) }

@@ -1,0 +1,398 @@
+package maildir
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"buzon/internal/durable"
+)
+
+// The cases of this file are about scans of a directory that others change
+// meanwhile. The long runs are those of `make test-store`.
+
+// long reports that the test has minutes, not a second.
+func long() bool { return os.Getenv("BUZON_STORE_TESTS") == "long" }
+
+func ifLong[T any](yes, no T) T {
+	if long() {
+		return yes
+	}
+	return no
+}
+
+// churn is another program that toggles flags by renaming files in cur/, as fast
+// as rate says (renames per second; 0: as it can), until it is stopped. stop
+// returns how many it made.
+func (h *harness) churn(rate int) (stop func() int) {
+	h.t.Helper()
+	names := h.files("cur")
+	dir := filepath.Join(h.root, "cur")
+	quit, ended := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		defer func() { ended <- n }()
+		rng := rand.New(rand.NewPCG(1, 1))
+		var tick <-chan time.Time
+		if rate > 0 {
+			t := time.NewTicker(time.Second / time.Duration(rate))
+			defer t.Stop()
+			tick = t.C
+		}
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+			}
+			if tick != nil {
+				<-tick
+			}
+			i := rng.IntN(len(names))
+			base, info := splitName(names[i])
+			in := parseInfo(info)
+			to := base + in.with(in.flags^FlagFlagged, in.letters)
+			err := os.Rename(filepath.Join(dir, names[i]), filepath.Join(dir, to))
+			if os.IsNotExist(err) { // the store was faster: the name is looked up
+				if now, _ := filepath.Glob(filepath.Join(dir, base+":*")); len(now) == 1 {
+					names[i] = filepath.Base(now[0])
+				}
+				continue
+			}
+			if err != nil {
+				h.t.Error(err)
+				return
+			}
+			names[i] = to
+			n++
+		}
+	}()
+	return func() int { close(quit); return <-ended }
+}
+
+// watchForExpunges follows a mailbox as an idling client does, until it is
+// stopped, and complains of every message that vanishes.
+func (h *harness) watchForExpunges() (stop func()) {
+	sub := h.inbox.Subscribe()
+	quit, ended := make(chan struct{}), make(chan struct{})
+	last := h.inbox.State()
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-sub.C:
+			}
+			now := h.inbox.State()
+			if c := h.inbox.Changes(last, now); len(c.Vanished) > 0 || len(c.Added) > 0 {
+				h.t.Errorf("%d messages vanished and %d came, and nobody removed any", len(c.Vanished), len(c.Added))
+				return
+			}
+			last = now
+		}
+	}()
+	return func() { close(quit); <-ended; sub.Close() }
+}
+
+// agrees checks that the state is what the names on disk say.
+func (h *harness) agrees(s *State) {
+	h.t.Helper()
+	disk := map[string]string{}
+	for _, d := range []string{"new", "cur"} {
+		for _, name := range h.files(d) {
+			base, info := splitName(name)
+			disk[base] = d + info
+		}
+	}
+	for i := range s.Len() {
+		base, in, isNew := s.file(i)
+		want := "cur" + in.raw
+		if isNew {
+			want = "new" + in.raw
+		}
+		if got, ok := disk[base]; !ok || got != want {
+			h.t.Errorf("UID %d is %s on disk, and %s in the state", s.uids[i], got, want)
+		}
+		delete(disk, base)
+	}
+	for base := range disk {
+		h.t.Errorf("%s is on disk only", base)
+	}
+	h.invariants(s)
+}
+
+// rescan has the next Sync read the directories as if it knew nothing of events.
+func (h *harness) rescan() *State {
+	h.t.Helper()
+	m := h.inbox
+	if err := m.lock.lock(h.ctx()); err != nil {
+		h.t.Fatal(err)
+	}
+	m.disk.scanned, m.disk.live = false, false
+	m.settled.Store(false)
+	m.lock.unlock()
+	return h.sync(m)
+}
+
+func testChurn(t *testing.T, files, rate int, during time.Duration) {
+	h := newHarness(t, quiet)
+	h.fillTree(files)
+	h.open()
+	before := h.inbox.State()
+	stopWatching := h.watchForExpunges()
+	stop := h.churn(rate)
+	// Scans, not events alone: a client that comes, a queue that overflows.
+	scans := 0
+	for deadline := time.Now().Add(during); time.Now().Before(deadline); scans++ {
+		h.rescan()
+	}
+	renames := stop()
+	s := h.sync(h.inbox)
+	h.eventually("the last flags", func() bool { s = h.sync(h.inbox); return h.inbox.quiet() })
+	stopWatching()
+	t.Logf("%d renames, %d scans", renames, scans)
+	if s.Len() != files || s.UIDNext() != before.UIDNext() || s.UIDValidity() != before.UIDValidity() {
+		t.Errorf("%d messages, UIDNEXT %d; there were %d, and %d", s.Len(), s.UIDNext(), files, before.UIDNext())
+	}
+	h.agrees(s)
+}
+
+func TestCase01FlagRenamesExpungeNothing(t *testing.T) {
+	testChurn(t, ifLong(30_000, 2000), ifLong(50, 400), ifLong(60*time.Second, time.Second))
+}
+
+func TestCase02UnthrottledRenames(t *testing.T) {
+	testChurn(t, ifLong(30_000, 2000), 0, ifLong(60*time.Second, time.Second))
+}
+
+// Every file is renamed at every boundary between two reads of the directories.
+func TestCase03RenameInsideAScan(t *testing.T) {
+	for _, how := range []string{"watched", "by stamps"} {
+		t.Run(how, func(t *testing.T) {
+			f := &faults{chunk: 512, blind: how == "by stamps"}
+			h := faulty(t, f, quiet)
+			files := ifLong(50, 16)
+			h.fillTree(files)
+			h.open()
+			first := h.inbox.State()
+			chunks := 0
+			f.on(func(op operation) error {
+				if op.kind == "chunk" {
+					chunks++
+				}
+				return nil
+			})
+			h.rescan()
+			names := h.files("cur")
+			for at := range chunks {
+				for i, name := range names {
+					seen := 0
+					to := toggled(name)
+					f.on(func(op operation) error {
+						if op.kind == "chunk" {
+							if seen == at {
+								h.rename("cur/"+name, "cur/"+to)
+							}
+							seen++
+						}
+						return nil
+					})
+					s := h.rescan()
+					f.on(nil)
+					names[i] = to
+					if s.Len() != files || s.UIDNext() != first.UIDNext() {
+						t.Fatalf("file %d at chunk %d: %d messages, UIDNEXT %d", i, at, s.Len(), s.UIDNext())
+					}
+					h.agrees(h.sync(h.inbox))
+				}
+			}
+			t.Logf("%d renames in scans of %d chunks", chunks*files, chunks)
+		})
+	}
+}
+
+func toggled(name string) string {
+	base, info := splitName(name)
+	in := parseInfo(info)
+	return base + in.with(in.flags^FlagFlagged, in.letters)
+}
+
+// Without inotify a removal waits until it is certain, and not for long.
+func TestCase04NoWatchWithholdsRemovals(t *testing.T) {
+	f := &faults{blind: true}
+	h := faulty(t, f, quiet, func(c *Config) { c.PollInterval = 50 * time.Millisecond })
+	h.fillTree(ifLong(30_000, 3000))
+	h.open()
+	n := h.inbox.State().Len()
+	victim := h.files("cur")[7]
+	stopWatching := h.watchForExpunges()
+	stop := h.churn(0)
+	for deadline := time.Now().Add(ifLong(30*time.Second, time.Second)); time.Now().Before(deadline); {
+		h.rescan()
+	}
+	stop()
+	stopWatching()
+	h.agrees(h.sync(h.inbox))
+	names := h.files("cur")
+	for _, name := range names {
+		if base, _ := splitName(victim); strings.HasPrefix(name, base) {
+			victim = name
+		}
+	}
+	if err := os.Remove(filepath.Join(h.root, "cur", victim)); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(3 * time.Second)
+	for h.sync(h.inbox).Len() != n-1 {
+		if time.Now().After(deadline) {
+			t.Fatal("the removal was not told within 3 s")
+		}
+		time.Sleep(10 * time.Millisecond) // a poll, as there are no events to wait for
+	}
+	h.agrees(h.inbox.State())
+}
+
+// A STORE or EXPUNGE without inotify, under churn, finds its file or says that
+// it did nothing: it never claims that a message is gone that is there.
+func TestCase04NoWatchChangesUnderChurn(t *testing.T) {
+	f := &faults{blind: true}
+	h := faulty(t, f, quiet)
+	h.fillTree(ifLong(20_000, 2000))
+	h.open()
+	stop := h.churn(0)
+	rng := rand.New(rand.NewPCG(3, 4))
+	uids := h.inbox.State().UIDs()
+	for range ifLong(2000, 100) {
+		uid := uids[rng.IntN(len(uids))]
+		res, err := h.inbox.Store(h.ctx(), []UID{uid}, Change{Op: Add, Flags: FlagAnswered})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Gone) > 0 {
+			t.Errorf("STORE says that %d is gone", uid)
+		}
+		msg, err := h.inbox.OpenMessage(h.ctx(), uid)
+		if err != nil {
+			t.Error("open:", err)
+			continue
+		}
+		msg.Close()
+	}
+	stop()
+	if s := h.rescan(); s.Len() != len(uids) {
+		t.Errorf("%d messages of %d", s.Len(), len(uids))
+	}
+}
+
+// The kernel's queue holds 16 384 events; beyond it one scan tells the rest.
+func TestCase05EventQueueOverflows(t *testing.T) {
+	h := newHarness(t, quiet)
+	h.fillTree(500)
+	h.open()
+	before := h.inbox.State()
+	names := h.files("cur")
+	for i := range 12_000 {
+		k := i % len(names)
+		to := toggled(names[k])
+		h.rename("cur/"+names[k], "cur/"+to)
+		names[k] = to
+	}
+	if err := os.Remove(filepath.Join(h.root, "cur", names[3])); err != nil {
+		t.Fatal(err)
+	}
+	h.put("new/1900000000.M1P1.x", testMessage(1))
+	s := h.sync(h.inbox)
+	if s.Len() != 500 || s.UIDNext() != before.UIDNext()+1 {
+		t.Errorf("%d messages, UIDNEXT %d after %d", s.Len(), s.UIDNext(), before.UIDNext())
+	}
+	h.agrees(s)
+}
+
+// A reader moves files between new/ and cur/ while the two are scanned.
+func TestCase06MovesBetweenNewAndCur(t *testing.T) {
+	for _, how := range []string{"watched", "by stamps"} {
+		t.Run(how, func(t *testing.T) {
+			f := &faults{chunk: 512, blind: how == "by stamps"}
+			h := faulty(t, f, quiet).open()
+			for i := range 12 {
+				h.put(fmt.Sprintf("new/17000000%02d.M1P1.x", i), testMessage(i))
+			}
+			first := h.rescan()
+			chunks := 0
+			for at := 0; at <= chunks; at++ {
+				for i := range 12 {
+					seen := 0
+					name := fmt.Sprintf("17000000%02d.M1P1.x", i)
+					f.on(func(op operation) error {
+						if op.kind != "chunk" {
+							return nil
+						}
+						if seen++; seen != at+1 {
+							return nil
+						}
+						// neomutt: forth when it is read, and back when it is
+						// marked as new again.
+						if _, err := os.Stat(filepath.Join(h.root, "new", name)); err == nil {
+							h.rename("new/"+name, "cur/"+name+":2,S")
+						} else {
+							h.rename("cur/"+name+":2,S", "new/"+name)
+						}
+						return nil
+					})
+					s := h.rescan()
+					f.on(nil)
+					chunks = max(chunks, seen)
+					if s.Len() != 12 || s.UIDNext() != first.UIDNext() {
+						t.Fatalf("file %d at chunk %d: %d messages, UIDNEXT %d", i, at, s.Len(), s.UIDNext())
+					}
+					h.agrees(h.sync(h.inbox))
+				}
+			}
+		})
+	}
+}
+
+// The clock of the directories ticks so slowly that a change leaves no mark.
+func TestCase13CoarseTimestamps(t *testing.T) {
+	for _, granule := range []time.Duration{10 * time.Millisecond, time.Second} {
+		t.Run(granule.String(), func(t *testing.T) {
+			f := &faults{blind: true, remote: granule == time.Second}
+			round := func(ns int64) int64 { return ns / int64(granule) * int64(granule) }
+			h := faulty(t, f, quiet)
+			h.before = chain(h.before, func(c *Config) {
+				dir := c.MailDir.(*faultDir)
+				dir.faults.self = func(in durable.Info) durable.Info {
+					in.Mtime, in.Ctime = round(in.Mtime), round(in.Ctime)
+					return in
+				}
+			})
+			h.fillTree(5)
+			h.open()
+			for i := range 20 {
+				name := h.files("cur")[i%5]
+				h.sync(h.inbox)
+				h.rename("cur/"+name, "cur/"+toggled(name)) // in the granule of the stamp just taken
+				if i%2 == 0 {
+					h.restart()
+				}
+				h.agrees(h.sync(h.inbox))
+			}
+			h.put("cur/1900000000.M1P1.x:2,", testMessage(1))
+			h.restart()
+			h.agrees(h.inbox.State())
+		})
+	}
+}
+
+func chain(all ...func(*Config)) func(*Config) {
+	return func(c *Config) {
+		for _, f := range all {
+			f(c)
+		}
+	}
+}
