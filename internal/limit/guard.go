@@ -28,8 +28,9 @@ const (
 	// telephone with an old password tries it for weeks.
 	rememberedCredentials = 10
 
+	day = 24 * time.Hour
 	// guardMemory is how long an address without failures is kept.
-	guardMemory = 24 * time.Hour
+	guardMemory = day
 )
 
 // failureDelays slow down the next login after so many failures in a row.
@@ -39,13 +40,18 @@ var failureDelays = [...]time.Duration{0, 2 * time.Second, 4 * time.Second, 8 * 
 // that they come from. It never looks at accounts: nobody can lock another
 // one out of his own, but only himself. It is safe for concurrent use.
 type Guard struct {
-	now              func() time.Time
-	minute, day      *budget // of a host
-	siteMin, siteDay *budget
-	seed             maphash.Seed // of credentials, so that none is kept
+	now     func() time.Time
+	budgets []budget
+	seed    maphash.Seed // of credentials, so that none is kept
 
 	mu    sync.Mutex
 	hosts map[netip.Prefix]offender
+}
+
+// budget is how often the networks of one size may fail.
+type budget struct {
+	of   func(netip.Addr) netip.Prefix
+	rate *Rate
 }
 
 // offender is what is known of a host that failed.
@@ -67,13 +73,15 @@ func NewGuard(cfg GuardConfig) *Guard {
 		cfg.Now = time.Now
 	}
 	return &Guard{
-		now:     cfg.Now,
-		minute:  newBudget(cfg.PerMinute, time.Minute),
-		day:     newBudget(cfg.PerDay, 24*time.Hour),
-		siteMin: newBudget(siteFactor*cfg.PerMinute, time.Minute),
-		siteDay: newBudget(siteFactor*cfg.PerDay, 24*time.Hour),
-		seed:    maphash.MakeSeed(),
-		hosts:   map[netip.Prefix]offender{},
+		now: cfg.Now,
+		budgets: []budget{
+			{host, NewRate(cfg.PerMinute, time.Minute, cfg.Now)},
+			{host, NewRate(cfg.PerDay, day, cfg.Now)},
+			{site, NewRate(siteFactor*cfg.PerMinute, time.Minute, cfg.Now)},
+			{site, NewRate(siteFactor*cfg.PerDay, day, cfg.Now)},
+		},
+		seed:  maphash.MakeSeed(),
+		hosts: map[netip.Prefix]offender{},
 	}
 }
 
@@ -84,9 +92,10 @@ func (g *Guard) Check(addr netip.Addr) (wait time.Duration, refuse bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
-	if g.minute.spent(host(addr), now) || g.day.spent(host(addr), now) ||
-		g.siteMin.spent(site(addr), now) || g.siteDay.spent(site(addr), now) {
-		return 0, true
+	for _, b := range g.budgets {
+		if b.rate.Spent(b.of(addr).String()) {
+			return 0, true
+		}
 	}
 	o := g.hosts[host(addr)]
 	if now.Sub(o.last) > guardMemory {
@@ -114,10 +123,9 @@ func (g *Guard) Failed(addr netip.Addr, credential string) {
 		if len(o.credentials) > rememberedCredentials {
 			o.credentials = slices.Delete(o.credentials, 0, 1)
 		}
-		g.minute.spend(host(addr), now)
-		g.day.spend(host(addr), now)
-		g.siteMin.spend(site(addr), now)
-		g.siteDay.spend(site(addr), now)
+		for _, b := range g.budgets {
+			b.rate.Take(b.of(addr).String(), 1)
+		}
 	}
 	forget(g.hosts, func(o offender) bool { return now.Sub(o.last) > guardMemory })
 	g.hosts[host(addr)] = o
@@ -132,28 +140,4 @@ func (g *Guard) Succeeded(addr netip.Addr) {
 		o.inRow = 0
 		g.hosts[host(addr)] = o
 	}
-}
-
-// budget counts failures by network, given back evenly over per. Unlike a
-// Rate it is asked without being charged. The caller holds the lock.
-type budget struct {
-	per, unit time.Duration
-	free      map[netip.Prefix]time.Time // when nothing will be owed any more
-}
-
-func newBudget(n int, per time.Duration) *budget {
-	return &budget{per: per, unit: per / time.Duration(n), free: map[netip.Prefix]time.Time{}}
-}
-
-func (b *budget) spent(p netip.Prefix, now time.Time) bool {
-	return b.free[p].Sub(now) > b.per-b.unit
-}
-
-func (b *budget) spend(p netip.Prefix, now time.Time) {
-	forget(b.free, func(t time.Time) bool { return !t.After(now) })
-	t := b.free[p]
-	if t.Before(now) {
-		t = now
-	}
-	b.free[p] = t.Add(b.unit)
 }

@@ -45,3 +45,10 @@ func (r *Rate) Take(key string, n int) (ok bool, wait time.Duration) {
 	r.full[key] = full
 	return true, 0
 }
+
+// Spent reports whether nothing is left in key's bucket.
+func (r *Rate) Spent(key string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.full[key].Sub(r.now()) > r.per-r.unit
+}
