@@ -42,11 +42,11 @@ type Config struct {
 	Conns       *limit.Conns
 	Log         *slog.Logger
 
-	MaxSize           int64         // octets of a message; default 50 MiB
-	MaxRecipients     int           // of one message; default 100, for submission 200
-	RecipientsPerHour int           // in other domains, for each account; default 2000
-	GreetingPause     time.Duration // that strangers must keep silent for; default 100 ms, negative for none
-	Grace             time.Duration // for transactions in flight at the end; default 25 s
+	MaxSize       int64         // octets of a message; default 50 MiB
+	MaxRecipients int           // of one message; default 100, for submission 200
+	Rate          *limit.Rate   // of recipients in other domains, by account; shared by the submission ports; default 2000 an hour
+	GreetingPause time.Duration // that strangers must keep silent for; default 100 ms, negative for none
+	Grace         time.Duration // for transactions in flight at the end; default 25 s
 }
 
 // Limits that nobody has had a reason to change.
@@ -105,12 +105,12 @@ func NewSubmission(cfg Config) *Server {
 	if cfg.MaxRecipients == 0 {
 		cfg.MaxRecipients = defaultMaxSubmitted
 	}
-	if cfg.RecipientsPerHour == 0 {
-		cfg.RecipientsPerHour = defaultRecipientsPerHour
+	if cfg.Rate == nil {
+		cfg.Rate = limit.NewRate(defaultRecipientsPerHour, time.Hour, nil)
 	}
 	cfg.GreetingPause = -1
 	s := newServer(cfg)
-	s.door = &submission{Server: s, rate: limit.NewRate(cfg.RecipientsPerHour, time.Hour, nil)}
+	s.door = &submission{s}
 	return s
 }
 

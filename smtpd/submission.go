@@ -13,7 +13,6 @@ import (
 	"github.com/emersion/go-sasl"
 
 	"buzon/internal/account"
-	"buzon/internal/limit"
 	"buzon/internal/message"
 	"buzon/internal/smtp"
 	"buzon/smtpd/lda"
@@ -36,10 +35,7 @@ var (
 
 // submission is the door for our users (RFC 6409): after a login under TLS it
 // takes mail for everybody, from the addresses that the account owns.
-type submission struct {
-	*Server
-	rate *limit.Rate // recipients in other domains, by account
-}
+type submission struct{ *Server }
 
 func (sub *submission) mechanisms() []string { return []string{sasl.Plain, sasl.Login} }
 
@@ -73,7 +69,7 @@ func (sub *submission) recipient(t *transaction, to smtp.Address) error {
 	case !errors.Is(err, account.ErrNotLocal):
 		return fmt.Errorf("resolve %s: %w", to, err)
 	}
-	if ok, _ := sub.rate.Take(string(t.s.account.ID), 1); !ok {
+	if ok, _ := sub.cfg.Rate.Take(string(t.s.account.ID), 1); !ok {
 		t.s.c.log().Warn("account sends too much", "user", t.s.c.user)
 		return replyTooFast
 	}

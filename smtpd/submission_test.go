@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"buzon/internal/limit"
 	"buzon/internal/smtp"
@@ -185,7 +186,7 @@ func TestPanic(t *testing.T) {
 
 func TestRecipientRate(t *testing.T) {
 	h := newHouse(t)
-	h.cfg.RecipientsPerHour = 2
+	h.cfg.Rate = limit.NewRate(2, time.Hour, nil)
 	addr := h.submission(false)
 	p := h.login(addr, "ana@buzon.test")
 	p.say("MAIL FROM:<ana@buzon.test>", "250 ")

@@ -232,7 +232,7 @@ func (h *host) openServers() error {
 	submission.TLS = h.certs.TLSConfig(certs.Options{})
 	submission.Conns = conns(cfg.Limits.SubmissionConnections)
 	submission.MaxRecipients = cfg.Limits.SubmissionRecipients
-	submission.RecipientsPerHour = cfg.Limits.RecipientsPerHour
+	submission.Rate = limit.NewRate(cfg.Limits.RecipientsPerHour, time.Hour, nil)
 	submission.Spool = h.queue
 	submission.Guard = guard
 	h.submission = smtpd.NewSubmission(submission)
