@@ -172,7 +172,7 @@ func (c *client) arm() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	deadline := c.in.pace.deadline()
-	if c.idle && c.draining {
+	if c.idle && c.draining || c.ctx.Err() != nil {
 		deadline = time.Unix(1, 0)
 	}
 	c.nc.SetReadDeadline(deadline)
@@ -201,11 +201,12 @@ func (c *client) drain() {
 	}
 }
 
-// abort cuts the connection, whatever it is doing.
+// abort cuts the connection, whatever it is doing. c.ctx must have ended.
 func (c *client) abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.nc.SetDeadline(time.Unix(1, 0))
+	c.nc.SetReadDeadline(time.Unix(1, 0))
+	c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
 }
 
 // send queues a reply; it leaves with the next read or at the end.
@@ -219,7 +220,11 @@ func (c *client) flush() {
 	if c.ended || len(c.out) == 0 {
 		return
 	}
-	c.nc.SetWriteDeadline(time.Now().Add(writeTime))
+	patience := writeTime
+	if c.ctx.Err() != nil {
+		patience = lingerTime
+	}
+	c.nc.SetWriteDeadline(time.Now().Add(patience))
 	_, err := c.nc.Write(c.out)
 	c.out = c.out[:0]
 	if err != nil {
@@ -263,7 +268,10 @@ func (c *client) close() {
 	c.nc.Close()
 	c.in.release()
 	c.srv.forget(c)
-	attrs := []any{"user", c.user, "messages", c.messages, "dur", time.Since(c.started)}
+	attrs := []any{"messages", c.messages, "dur", time.Since(c.started)}
+	if c.user != "" {
+		attrs = append(attrs, "user", c.user)
+	}
 	if c.tls != nil {
 		attrs = append(attrs, "tls", tls.VersionName(c.tls.Version))
 	}

@@ -1,11 +1,18 @@
 package smtpd
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // corrections are the places where go-smtp says something else than the RFC
 // wants, or says it in a way that is of no use: the beginning of its line, and
-// what the client sees in place of the whole line.
+// what the client sees in place of the whole line, where {host} is our name.
 var corrections = []struct{ verb, said, want string }{
+	// RFC 5321 4.1.1.1: our name comes first. RFC 2034 4: no enhanced code.
+	{"EHLO", "250-Hello ", "250-{host} at your service"},
+	{"HELO", "250 2.0.0 Hello ", "250 {host} at your service"},
+
 	{"MAIL", "250 2.0.0 Roger", "250 2.1.0 Sender ok"},
 	{"RCPT", "250 2.0.0 I'll make sure", "250 2.1.5 Recipient ok"},
 	{"NOOP", "250 2.0.0 I have", "250 2.0.0 Ok"},
@@ -38,12 +45,12 @@ var corrections = []struct{ verb, said, want string }{
 }
 
 // correct returns go-smtp's reply to a command as the client shall see it.
-func correct(verb string, reply []byte) []byte {
+func correct(verb, host string, reply []byte) []byte {
 	out := make([]byte, 0, len(reply))
 	for line := range bytes.SplitAfterSeq(reply, []byte("\n")) {
 		for _, c := range corrections {
 			if (c.verb == "" || c.verb == verb) && bytes.HasPrefix(line, []byte(c.said)) {
-				line = append([]byte(c.want), "\r\n"...)
+				line = []byte(strings.Replace(c.want, "{host}", host, 1) + "\r\n")
 				break
 			}
 		}

@@ -53,7 +53,7 @@ func FuzzData(f *testing.F) {
 		f.Add([]byte(s), []byte{1, 200, 0})
 	}
 	f.Fuzz(func(t *testing.T, stream, sizes []byte) {
-		c := &client{nc: &segments{Conn: &net.TCPConn{}, data: bytes.Clone(stream), sizes: sizes}}
+		c := &client{ctx: t.Context(), nc: &segments{Conn: &net.TCPConn{}, data: bytes.Clone(stream), sizes: sizes}}
 		defer c.in.release()
 		d := &dataReader{g: &gate{c: c}, limit: 1 << 40, lineStart: true}
 		var got bytes.Buffer
@@ -87,7 +87,7 @@ func FuzzChunks(f *testing.F) {
 	f.Add([]byte("a\r\r\n"), []byte{1}, uint16(0))
 	f.Fuzz(func(t *testing.T, data, sizes []byte, behind uint16) {
 		size := max(0, len(data)-int(behind))
-		c := &client{nc: &segments{Conn: &net.TCPConn{}, data: bytes.Clone(data), sizes: sizes}}
+		c := &client{ctx: t.Context(), nc: &segments{Conn: &net.TCPConn{}, data: bytes.Clone(data), sizes: sizes}}
 		defer c.in.release()
 		r := &chunkReader{g: &gate{c: c}, limit: 1 << 40, left: int64(size), last: true}
 		got, err := io.ReadAll(&body{source: r})

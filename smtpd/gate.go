@@ -93,7 +93,7 @@ func (g *gate) settle() {
 	if len(g.reply) == 0 {
 		return
 	}
-	reply := correct(g.verb, g.reply)
+	reply := correct(g.verb, g.c.srv.cfg.Hostname, g.reply)
 	g.reply = g.reply[:0]
 	if g.muted {
 		g.muted = false

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"buzon/internal/account"
+	"buzon/internal/limit"
 	"buzon/internal/message"
 	"buzon/internal/smtp"
 	"buzon/smtpd/lda"
@@ -19,11 +20,13 @@ const (
 	maxReceived = 50
 
 	// unknownRecipients is how many recipients that do not exist end a
-	// session, and unknownPerHour an hour's sessions of one network: lists
-	// have a few, address harvesters nothing else.
+	// session: lists have a few, address harvesters nothing else. Each but
+	// the first is refused after unknownDelay, and after harvestDelay where a
+	// network has had more than unknownPerHour.
 	unknownRecipients = 10
 	unknownPerHour    = 100
-	unknownDelay      = time.Second // for each after the first
+	unknownDelay      = time.Second
+	harvestDelay      = 5 * time.Second
 )
 
 var (
@@ -67,11 +70,13 @@ func mustExist(local string) bool {
 // noSuchUser refuses a recipient, later and later.
 func (in *incoming) noSuchUser(c *client) error {
 	c.unknown++
-	within, _ := in.unknown.Take(c.ip.String(), 1)
-	if c.unknown > unknownRecipients || !within {
+	within, _ := in.unknown.Take(limit.Host(c.ip).String(), 1)
+	switch {
+	case c.unknown > unknownRecipients:
 		return replyHarvest
-	}
-	if c.unknown > 1 {
+	case !within:
+		pause(c.ctx, harvestDelay)
+	case c.unknown > 1:
 		pause(c.ctx, unknownDelay)
 	}
 	return smtp.NoSuchUser

@@ -40,7 +40,7 @@ func TestCapabilities(t *testing.T) {
 	if got := p.want("220 "); got != "220 mx.buzon.test ESMTP Service Ready" {
 		t.Errorf("greeting %q", got)
 	}
-	const common = "250-Hello c.test\n250-PIPELINING\n250-8BITMIME\n250-ENHANCEDSTATUSCODES\n250-CHUNKING\n"
+	const common = "250-mx.buzon.test at your service\n250-PIPELINING\n250-8BITMIME\n250-ENHANCEDSTATUSCODES\n250-CHUNKING\n"
 	if got, want := p.say("EHLO c.test", "250 "), common+"250-STARTTLS\n250-SMTPUTF8\n250 SIZE 1048576"; got != want {
 		t.Errorf("plain: %q, want %q", got, want)
 	}

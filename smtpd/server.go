@@ -145,7 +145,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		nc, err := ln.Accept()
 		switch {
 		case err == nil:
-			s.admit(work, e, &conns, nc)
+			s.admit(ctx, work, e, &conns, nc)
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
@@ -160,21 +160,25 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// admit starts a client on nc, or refuses it when there are too many.
-func (s *Server) admit(ctx context.Context, e *engines, conns *sync.WaitGroup, nc net.Conn) {
+// admit starts a client on nc, or refuses it when there are too many. ctx
+// ends when we stop, work when transactions must end too.
+func (s *Server) admit(ctx, work context.Context, e *engines, conns *sync.WaitGroup, nc net.Conn) {
 	release, ok := s.cfg.Conns.Acquire(hostOf(nc.RemoteAddr()))
 	if !ok {
 		s.turnAway(nc)
 		return
 	}
 	conns.Add(1)
-	c := newClient(ctx, s, nc, func() {
+	c := newClient(work, s, nc, func() {
 		release()
 		conns.Done()
 	})
 	s.mu.Lock()
 	s.clients[c] = struct{}{}
 	s.mu.Unlock()
+	if ctx.Err() != nil { // drain may have looked before
+		c.drain()
+	}
 	go s.welcome(e, c)
 }
 
@@ -219,21 +223,23 @@ func (s *Server) welcome(e *engines, c *client) {
 
 // drain ends the idle clients now, and all the others after the grace period.
 func (s *Server) drain(work context.Context, kill context.CancelFunc) {
-	s.mu.Lock()
-	for c := range s.clients {
-		c.drain()
-	}
-	s.mu.Unlock()
+	s.each(work, (*client).drain)
 	select {
 	case <-work.Done():
-		return
 	case <-time.After(s.cfg.Grace):
+		kill()
+		s.each(work, (*client).abort)
 	}
-	kill()
+}
+
+// each calls do for the clients that work is the context of.
+func (s *Server) each(work context.Context, do func(*client)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.clients {
-		c.abort()
+		if c.ctx == work {
+			do(c)
+		}
 	}
 }
 

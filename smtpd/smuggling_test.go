@@ -78,6 +78,51 @@ func TestStartTLSInjection(t *testing.T) {
 	}
 }
 
+// S04: some answers must be waited for.
+func TestEager(t *testing.T) {
+	h := newHouse(t)
+	addr := h.incoming()
+	for _, group := range []string{
+		"EHLO client.test\r\nMAIL FROM:<x@remote.test>\r\n",
+		"HELO client.test\r\nN",
+		"EHLO client.test\r\nEHLO client.test\r\n",
+		"MAIL FROM:<x@remote.test>\r\nRCPT TO:<ana@buzon.test>\r\nDATA\r\nSubject: x\r\n\r\n.\r\n",
+	} {
+		p := dial(t, addr)
+		p.want("220 ")
+		if !strings.Contains(group, "LO ") {
+			p.say("EHLO client.test", "250 ")
+		}
+		p.send(group)
+		var got string
+		for got = p.reply(); strings.HasPrefix(got, "250 "); got = p.reply() {
+		}
+		if !strings.HasPrefix(got, "554 5.5.0 ") {
+			t.Errorf("%q: %s", group, got)
+		}
+		if got := p.reply(); got != "EOF" {
+			t.Errorf("%q: then %q", group, got)
+		}
+	}
+	p := dial(t, h.submission(true)).startTLS(false).hello()
+	p.send("AUTH PLAIN " + plain("", "ana@buzon.test", password) + "\r\nMAIL FROM:<ana@buzon.test>\r\n")
+	p.want("554 5.5.0 ")
+	if got := h.inbox("ana"); len(got) > 0 {
+		t.Errorf("stored %q", got)
+	}
+}
+
+// S29: the binary PROXY header begins with line ends.
+func TestProxyHeader(t *testing.T) {
+	h := newHouse(t)
+	p := dial(t, h.incoming())
+	p.want("220 ")
+	p.send("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c")
+	if got := p.reply(); got != "EOF" {
+		t.Errorf("answered %q", got)
+	}
+}
+
 // S07: TLS ends in the middle of a message, and cleartext follows.
 func TestTLSEndsInMessage(t *testing.T) {
 	h := newHouse(t)

@@ -199,6 +199,19 @@ func TestRecipientRate(t *testing.T) {
 	q.say("RCPT TO:<a@remote.test>", "250 ")
 }
 
+// A07: a session ends with the password that it was opened with.
+func TestPasswordChanges(t *testing.T) {
+	h := newHouse(t)
+	p := h.login(h.submission(false), "ana@buzon.test")
+	p.say("MAIL FROM:<ana@buzon.test>", "250 ")
+	p.say("RSET", "250 ")
+	h.must(h.cfg.Directory.SetPassword(t.Context(), "ana@buzon.test", "battery staple"))
+	p.say("MAIL FROM:<ana@buzon.test>", "421 4.7.0 ")
+	if got := p.reply(); got != "EOF" {
+		t.Errorf("then %q", got)
+	}
+}
+
 func TestTooManyRecipients(t *testing.T) {
 	h := newHouse(t)
 	h.cfg.MaxRecipients = 2

@@ -12,8 +12,8 @@ import "net/netip"
 // less than a handful of messages in flight.
 const maxKeys = 1 << 16
 
-// host is the network that one party is taken to speak from: /32 and /64.
-func host(a netip.Addr) netip.Prefix { return network(a, 32, 64) }
+// Host is the network that one party is taken to speak from: /32 and /64.
+func Host(a netip.Addr) netip.Prefix { return network(a, 32, 64) }
 
 // site is the network that one organisation is taken to have: /24 and /48.
 func site(a netip.Addr) netip.Prefix { return network(a, 24, 48) }

@@ -55,7 +55,7 @@ func NewConns(cfg ConnsConfig) *Conns {
 // Acquire takes a place for a connection from addr. If ok, release gives the
 // place back and must be called once; otherwise release is nil.
 func (c *Conns) Acquire(addr netip.Addr) (release func(), ok bool) {
-	who := host(addr)
+	who := Host(addr)
 	exempt := addr.Unmap().IsLoopback() && !c.cfg.CountLoopback
 
 	c.mu.Lock()

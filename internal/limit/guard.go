@@ -75,8 +75,8 @@ func NewGuard(cfg GuardConfig) *Guard {
 	return &Guard{
 		now: cfg.Now,
 		budgets: []budget{
-			{host, NewRate(cfg.PerMinute, time.Minute, cfg.Now)},
-			{host, NewRate(cfg.PerDay, day, cfg.Now)},
+			{Host, NewRate(cfg.PerMinute, time.Minute, cfg.Now)},
+			{Host, NewRate(cfg.PerDay, day, cfg.Now)},
 			{site, NewRate(siteFactor*cfg.PerMinute, time.Minute, cfg.Now)},
 			{site, NewRate(siteFactor*cfg.PerDay, day, cfg.Now)},
 		},
@@ -97,7 +97,7 @@ func (g *Guard) Check(addr netip.Addr) (wait time.Duration, refuse bool) {
 			return 0, true
 		}
 	}
-	o := g.hosts[host(addr)]
+	o := g.hosts[Host(addr)]
 	if now.Sub(o.last) > guardMemory {
 		return 0, false
 	}
@@ -112,7 +112,7 @@ func (g *Guard) Failed(addr netip.Addr, credential string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
-	o := g.hosts[host(addr)]
+	o := g.hosts[Host(addr)]
 	if now.Sub(o.last) > guardMemory {
 		o = offender{}
 	}
@@ -128,7 +128,7 @@ func (g *Guard) Failed(addr netip.Addr, credential string) {
 		}
 	}
 	forget(g.hosts, func(o offender) bool { return now.Sub(o.last) > guardMemory })
-	g.hosts[host(addr)] = o
+	g.hosts[Host(addr)] = o
 }
 
 // Succeeded ends the delays for addr. What it spent of its day stays spent:
@@ -136,8 +136,8 @@ func (g *Guard) Failed(addr netip.Addr, credential string) {
 func (g *Guard) Succeeded(addr netip.Addr) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if o, ok := g.hosts[host(addr)]; ok {
+	if o, ok := g.hosts[Host(addr)]; ok {
 		o.inRow = 0
-		g.hosts[host(addr)] = o
+		g.hosts[Host(addr)] = o
 	}
 }

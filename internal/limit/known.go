@@ -27,7 +27,7 @@ func (k *Known) Remember(addr netip.Addr) {
 		k.until = map[netip.Prefix]time.Time{}
 	}
 	forget(k.until, func(t time.Time) bool { return t.Before(now) })
-	k.until[host(addr)] = now.Add(knownFor)
+	k.until[Host(addr)] = now.Add(knownFor)
 }
 
 // Has reports whether addr was remembered within a day.
@@ -35,7 +35,7 @@ func (k *Known) Has(addr netip.Addr) bool {
 	now := k.now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.until[host(addr)].After(now)
+	return k.until[Host(addr)].After(now)
 }
 
 func (k *Known) now() time.Time {
