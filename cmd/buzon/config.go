@@ -281,4 +281,21 @@ func (d *duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-func (d duration) String() string { return time.Duration(d).String() }
+// String is the shortest form that UnmarshalText reads.
+func (d duration) String() string {
+	days, rest := time.Duration(d)/(24*time.Hour), time.Duration(d)%(24*time.Hour)
+	s := rest.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	switch {
+	case days == 0:
+		return s
+	case rest == 0:
+		return fmt.Sprintf("%dd", days)
+	}
+	return fmt.Sprintf("%dd%s", days, s)
+}

@@ -85,10 +85,14 @@ func (f *File) Problem(key []string, format string, args ...any) {
 	f.problems = append(f.problems, f.At(key, format, args...))
 }
 
-// At makes a Problem of a key without noting it.
+// At makes a Problem of a key without noting it. Of a key that is absent the
+// line is that of its table.
 func (f *File) At(key []string, format string, args ...any) Problem {
-	name := toml.Key(key).String()
-	return Problem{f.path, f.lines[name], name, fmt.Sprintf(format, args...)}
+	p := Problem{File: f.path, Key: toml.Key(key).String(), Text: fmt.Sprintf(format, args...)}
+	for n := len(key); n > 0 && p.Line == 0; n-- {
+		p.Line = f.lines[toml.Key(key[:n]).String()]
+	}
+	return p
 }
 
 // Err returns the problems found so far as a Problems, or nil.
