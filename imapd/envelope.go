@@ -87,7 +87,7 @@ func (p *envelopeParser) quoted() string {
 	return string(out)
 }
 
-// addresses reads a list and returns its first address that is no group mark.
+// addresses reads a list and returns its first element, which may be the name of a group.
 func (p *envelopeParser) addresses() envelopeAddress {
 	var first envelopeAddress
 	if !p.skip('(') {
@@ -100,7 +100,7 @@ func (p *envelopeParser) addresses() envelopeAddress {
 		a.mailbox = p.nstring()
 		a.host = p.nstring()
 		p.skip(')')
-		if first == (envelopeAddress{}) && a.host != "" {
+		if first == (envelopeAddress{}) {
 			first = a
 		}
 	}

@@ -113,7 +113,8 @@ func (f *fetcher) markSeen(lo, hi int) error {
 		}
 	}
 	// The numbers stand still until the end of the command: expunges are held.
-	return f.s.sync(syncOptions{told: f.seen, toldAll: true})
+	told := func(m maildir.Message) bool { return f.seen[m.UID] == m.ModSeq }
+	return f.s.sync(syncOptions{told: told, toldAll: true})
 }
 
 // message sends one response.

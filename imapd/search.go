@@ -25,9 +25,11 @@ func (s *session) search(r *request) error {
 			return err
 		}
 	}
-	if ret.given || s.has(rev2) {
+	switch {
+	case ret.saveOnly(): // RFC 5182 2.1: nothing is returned
+	case ret.given || s.has(rev2):
 		s.writeESearch(r, ret, found)
-	} else {
+	default:
 		s.writeSearch(r, "SEARCH", ret, found)
 	}
 	if ret.save {
@@ -138,6 +140,11 @@ type resultOptions struct {
 	partial                    *partialRange
 	update                     bool // RFC 5267 4.3
 	modseq                     bool // the search is by MODSEQ
+}
+
+// saveOnly says whether the result is only wanted for "$".
+func (o *resultOptions) saveOnly() bool {
+	return o.save && !o.min && !o.max && !o.all && !o.count && !o.update && o.partial == nil
 }
 
 func (o *resultOptions) read(r *request) {

@@ -125,17 +125,14 @@ func (c *candidate) header(cached bool) (*message.Header, error) {
 	return message.ParseHeader(raw), nil
 }
 
-// sentDate is the day of the Date field, in the sender's zone.
+// sentDate is the Date field, in the sender's zone; a message without one matches no day.
 func sentDate(c *candidate) (time.Time, bool, error) {
 	h, err := c.header(true)
 	if err != nil {
 		return time.Time{}, false, err
 	}
 	t, ok := message.Date(h.Get("Date"))
-	if !ok { // RFC 5256 2.2 takes INTERNALDATE then
-		return internalDate(c)
-	}
-	return t, true, nil
+	return t, ok, nil
 }
 
 // body matches the text of the message's parts.

@@ -109,27 +109,38 @@ func (s *session) readStore(r *request) (o storeOrder, err error) {
 func (s *session) tellStored(r *request, o storeOrder, before *maildir.State, uids []maildir.UID, res maildir.StoreResult) error {
 	news := syncOptions{expunge: r.uid, withUID: r.uid}
 	if o.silent {
-		news.told = make(map[maildir.UID]maildir.ModSeq, len(uids))
 		e := newExpectation(o.change, res.State.Keywords())
+		expected := make(map[maildir.UID]maildir.ModSeq, len(uids))
 		for _, uid := range uids {
 			if at, ok := res.State.Find(uid); ok && e.met(before, res.State.Message(at)) {
-				news.told[uid] = res.State.Message(at).ModSeq
+				expected[uid] = res.State.Message(at).ModSeq
 			}
 		}
+		news.told = func(m maildir.Message) bool { return expected[m.UID] == m.ModSeq }
 		return s.sync(news)
+	}
+	// RFC 9051 6.4.6: the value is sent for each message, changed or not, but not for those that UNCHANGEDSINCE kept from being changed.
+	stored := slices.DeleteFunc(slices.Clone(uids), func(uid maildir.UID) bool {
+		_, refused := slices.BinarySearch(res.Modified, uid)
+		return refused
+	})
+	news.toldAll = true
+	news.told = func(m maildir.Message) bool {
+		_, ours := slices.BinarySearch(stored, m.UID)
+		return ours
 	}
 	if err := s.sync(news); err != nil {
 		return err
 	}
-	// RFC 9051 6.4.6: the value is sent for each message, changed or not. The changed ones were just told.
-	for _, uid := range uids {
-		at, ok := s.view.state.Find(uid)
-		if !ok {
-			continue
+	if s.has(condstore) {
+		if err := s.view.box.Commit(s.ctx, s.view.state); err != nil {
+			return err
 		}
-		m := s.view.state.Message(at)
-		if old, ok := before.Find(uid); ok && before.Message(old).ModSeq == m.ModSeq {
-			s.writeFlagsOf(s.view.seq(uid), m, r.uid)
+	}
+	for _, uid := range stored {
+		at, ok := s.view.state.Find(uid)
+		if seq := s.view.seq(uid); ok && seq != 0 {
+			s.writeFlagsOf(seq, s.view.state.Message(at), r.uid)
 		}
 	}
 	return nil

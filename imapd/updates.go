@@ -41,8 +41,8 @@ func (s *session) dismiss(why string) error {
 type syncOptions struct {
 	expunge bool
 	withUID bool
-	// told: the client knows the flags that the message has with this MODSEQ.
-	told    map[maildir.UID]maildir.ModSeq
+	// told, if set, says that the client knows the flags that the message has now.
+	told    func(maildir.Message) bool
 	toldAll bool // and its MODSEQ as well
 }
 
@@ -163,7 +163,7 @@ func (s *session) writeChanged(changed []maildir.UID, o syncOptions) error {
 			continue
 		}
 		m := v.state.Message(at)
-		if modseq, told := o.told[uid]; !told || m.ModSeq != modseq {
+		if o.told == nil || !o.told(m) {
 			s.writeFlagsOf(seq, m, o.withUID)
 		} else if s.has(condstore) && !o.toldAll { // RFC 7162 3.1.3
 			s.writeMessage(seq, m, o.withUID, false)
