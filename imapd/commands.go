@@ -67,6 +67,7 @@ var commands = map[string]command{
 	"EXAMINE":     {in: loggedIn, run: (*session).examine},
 	"IDLE":        {in: loggedIn, run: (*session).idle, looks: true},
 
+	"ESEARCH":        {in: loggedIn, run: (*session).esearch},
 	"GETQUOTA":       {in: loggedIn, run: (*session).getQuota},
 	"GETQUOTAROOT":   {in: loggedIn, run: (*session).getQuotaRoot},
 	"SETQUOTA":       {in: loggedIn, run: (*session).setQuota},

@@ -177,10 +177,19 @@ func (o *resultOptions) read(r *request) {
 
 // writeESearch writes the response of RFC 4731. found is in the order of the answer, which MIN and MAX are the ends of (RFC 5267 3.1).
 func (s *session) writeESearch(r *request, ret *resultOptions, found []int) {
+	s.writeESearchOf(r, ret, found, false)
+}
+
+// writeESearchOf says with named which mailbox it is about (RFC 7377 2.1).
+func (s *session) writeESearchOf(r *request, ret *resultOptions, found []int, named bool) {
 	if !ret.given {
 		ret.all = true
 	}
-	s.enc.Raw(`* ESEARCH (TAG `).String(r.tag).Raw(")")
+	s.enc.Raw(`* ESEARCH (TAG `).String(r.tag)
+	if named {
+		s.enc.Raw(" MAILBOX ").Mailbox(s.view.name).Raw(" UIDVALIDITY ").Num(uint64(s.view.state.UIDValidity()))
+	}
+	s.enc.Raw(")")
 	if r.uid {
 		s.enc.Raw(" UID")
 	}

@@ -195,12 +195,19 @@ func (p *searchReader) dateKey(name string) (k searchKey, ok bool) {
 	return searchKey{}, false
 }
 
+// setKey matches messages by their numbers. They are looked up in whichever view the search runs over, and again when that has grown.
 func (p *searchReader) setKey(set wire.Set, uid bool) searchKey {
-	if p.r.Err() != nil {
-		return searchKey{}
-	}
-	ss := p.s.findAny(set, uid)
+	saved := p.s.saved
+	var (
+		of *view
+		n  int
+		ss spans
+	)
 	return searchKey{costIndex, func(c *candidate) (bool, error) {
+		if v := c.s.view; v != of || v.len() != n {
+			of, n = v, v.len()
+			ss = v.any(set, uid, saved)
+		}
 		_, ok := slices.BinarySearchFunc(ss, c.i, func(sp span, i int) int {
 			switch {
 			case sp.hi <= i:
@@ -222,13 +229,26 @@ func (p *searchReader) keyword(want bool) searchKey {
 		}
 		return searchKey{costIndex, lacksFlag(maildir.FlagForwarded)}
 	}
-	var bit maildir.KeywordSet
-	for i, k := range p.s.view.state.Keywords() {
+	var (
+		of  *maildir.State
+		bit maildir.KeywordSet
+	)
+	return searchKey{costIndex, func(c *candidate) (bool, error) {
+		if st := c.s.view.state; st != of {
+			of, bit = st, keywordBit(st, name)
+		}
+		return (c.m.Keywords&bit != 0) == want, nil
+	}}
+}
+
+// keywordBit is the keyword's place in the sets of the state's messages; 0 if none of them has it.
+func keywordBit(st *maildir.State, name string) maildir.KeywordSet {
+	for i, k := range st.Keywords() {
 		if k != "" && strings.EqualFold(k, name) {
-			bit = 1 << i
+			return 1 << i
 		}
 	}
-	return searchKey{costIndex, func(c *candidate) (bool, error) { return (c.m.Keywords&bit != 0) == want, nil }}
+	return 0
 }
 
 func (p *searchReader) size(match func(size, n int64) bool) searchKey {

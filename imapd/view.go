@@ -145,21 +145,23 @@ func (s *session) find(set wire.Set, uid bool) (spans, error) {
 	}
 }
 
-// findAny is find for SEARCH, where a number that no message has just matches none.
-func (s *session) findAny(set wire.Set, uid bool) spans {
-	if v := s.view; !set.Saved && !uid {
-		rs := set.Resolve(uint32(v.len())).Intersect(wire.Ranges{{First: 1, Last: uint32(v.len())}})
-		if v.len() == 0 || len(rs) == 0 {
-			return nil
-		}
+// any is find for SEARCH, where a number that no message has just matches none.
+func (v *view) any(set wire.Set, uid bool, saved wire.Ranges) spans {
+	switch top := uint32(v.len()); {
+	case set.Saved:
+		return v.byUID(saved)
+	case uid:
+		return v.byUID(set.Resolve(v.topUID()))
+	case top == 0:
+		return nil
+	default:
+		rs := set.Resolve(top).Intersect(wire.Ranges{{First: 1, Last: top}})
 		ss := make(spans, len(rs))
 		for i, r := range rs {
 			ss[i] = span{int(r.First) - 1, int(r.Last)}
 		}
 		return ss
 	}
-	ss, _ := s.find(set, uid)
-	return ss
 }
 
 func (v *view) topUID() uint32 {
