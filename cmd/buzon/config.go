@@ -78,8 +78,8 @@ type limitsConfig struct {
 }
 
 type imapConfig struct {
-	PlaintextAuth bool `toml:"plaintext_auth"`
-	FlagsDurable  bool `toml:"flags_durable"`
+	PlaintextLogin string `toml:"plaintext_login"`
+	FlagsDurable   bool   `toml:"flags_durable"`
 }
 
 type dnsConfig struct {
@@ -135,6 +135,7 @@ func defaults() *config {
 			IMAPPerUser: 30, IMAPPerUserAddress: 15,
 			LoginFailuresPerMinute: 10, LoginFailuresPerDay: 50,
 		},
+		IMAP:     imapConfig{PlaintextLogin: "never"},
 		Outbound: outboundConfig{Port: 25},
 		Queue: queueConfig{
 			Retry:     durations(5*time.Minute, 10*time.Minute, 20*time.Minute, 40*time.Minute, time.Hour, 2*time.Hour),
