@@ -63,9 +63,9 @@ func (w *world) Send(ctx context.Context, env smtp.Envelope, msg io.ReaderAt, si
 			return []smtp.Result{{Recipient: env.To[0].Address, Err: ctx.Err()}}
 		}
 	}
-	body, err := io.ReadAll(io.NewSectionReader(msg, 0, size))
+	body, err := w.read(msg, size)
 	if err != nil {
-		w.t.Errorf("read message: %v", err)
+		return []smtp.Result{{Recipient: env.To[0].Address, Err: err}}
 	}
 	if int64(len(body)) != size || env.Size != size {
 		w.t.Errorf("message has %d bytes, told %d and %d", len(body), size, env.Size)
@@ -78,6 +78,15 @@ func (w *world) Send(ctx context.Context, env smtp.Envelope, msg io.ReaderAt, si
 		out = append(out, w.answerFor(r.Address, string(body)))
 	}
 	return out
+}
+
+// read reads a message; only a dead process may fail at that.
+func (w *world) read(msg io.ReaderAt, size int64) ([]byte, error) {
+	body, err := io.ReadAll(io.NewSectionReader(msg, 0, size))
+	if err != nil && !w.dead() {
+		w.t.Errorf("read message: %v", err)
+	}
+	return body, err
 }
 
 func (w *world) answerFor(to smtp.Address, body string) smtp.Result {
@@ -118,9 +127,9 @@ func (w *world) leave(domain string) {
 }
 
 func (w *world) Notify(_ context.Context, to smtp.Address, msg io.ReaderAt, size int64) error {
-	body, err := io.ReadAll(io.NewSectionReader(msg, 0, size))
+	body, err := w.read(msg, size)
 	if err != nil {
-		w.t.Errorf("read notice: %v", err)
+		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -234,9 +243,12 @@ func (w *world) open(cfg Config, root durable.Dir) *runningQueue {
 
 func (w *world) openOnly(cfg Config, root durable.Dir) *Queue {
 	w.t.Helper()
-	q, err := Open(cfg)
+	var q *Queue
+	var err error
 	if root != nil {
 		q, err = openIn(root, cfg)
+	} else {
+		q, err = Open(cfg)
 	}
 	if err != nil {
 		w.t.Fatal(err)

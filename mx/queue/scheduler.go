@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"container/list"
-	"context"
 	"sync"
 	"time"
 )
@@ -25,71 +23,8 @@ import (
 // reachable. One that was not reached cools down: its line stands still, then
 // one attempt tells for all whether it is back.
 
-// phase is where a job stands.
-type phase uint8
-
-const (
-	idle phase = iota // held
-	timed
-	ready
-	running
-)
-
-// The two circles.
-const (
-	fresh = iota
-	retry
-	circles
-)
-
 // firstWindow is how many attempts a destination gets before it was reached.
 const firstWindow = 2
-
-// entry is a queued message in memory: little, for there may be 100 000.
-type entry struct {
-	id     string
-	notice bool
-
-	mu     sync.Mutex // guards the entry's files, and:
-	gone   bool       // left the spool
-	marked int        // attempts under way, as active/ shows
-
-	// Guarded by the scheduler's mutex.
-	queued time.Time
-	held   bool
-	jobs   []*job
-}
-
-func newEntry(id string, h head) *entry {
-	return &entry{id: id, notice: isNotice(id), queued: h.Queued}
-}
-
-// job is what is left to do of one message for one destination.
-type job struct {
-	entry    *entry
-	dest     *destination
-	phase    phase
-	alarm    alarm         // timed; its time is kept while idle
-	place    *list.Element // ready: in its destination's line
-	circle   int           // ready and running
-	attempts int           // that have ended
-	tries    int           // of these, since the process started
-	deadline time.Time     // when the next unreached attempt has something to say: warning or giving up
-	cancel   context.CancelFunc
-}
-
-// destination is a domain that there are jobs for, or that is cooling down.
-type destination struct {
-	domain   string
-	jobs     int // of all phases
-	lines    [circles]list.List
-	offered  [circles]bool // stands in the circle
-	running  int
-	window   int // attempts at once that it has earned
-	failures int // in a row to reach it
-	cooling  bool
-	alarm    alarm // when cooling: its end
-}
 
 type scheduler struct {
 	limits   Limits
@@ -215,16 +150,6 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// job returns the entry's job for the domain, or nil.
-func (e *entry) job(domain string) *job {
-	for _, j := range e.jobs {
-		if j.dest.domain == domain {
-			return j
-		}
-	}
-	return nil
 }
 
 // destination returns the destination, made where it is not known. Its jobs
@@ -429,105 +354,4 @@ func (s *scheduler) firm(j *job) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return j.tries >= 1 || j.dest.failures >= 2
-}
-
-// removeJob forgets a job, and its entry with the last one.
-func (s *scheduler) removeJob(j *job) {
-	e := j.entry
-	for i := range e.jobs {
-		if e.jobs[i] == j {
-			e.jobs = append(e.jobs[:i], e.jobs[i+1:]...)
-			break
-		}
-	}
-	j.dest.jobs--
-	s.forget(j.dest)
-}
-
-// forget drops a destination that nobody needs.
-func (s *scheduler) forget(d *destination) {
-	if d.jobs == 0 && !d.cooling {
-		delete(s.destinations, d.domain)
-	}
-}
-
-// remove forgets an entry that has left the spool, and stops its attempts.
-func (s *scheduler) remove(e *entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.entries, e.id)
-	for i := len(e.jobs) - 1; i >= 0; i-- {
-		j := e.jobs[i]
-		if j.phase == running {
-			if j.cancel != nil {
-				j.cancel()
-			}
-			continue // finish removes it
-		}
-		s.rest(j)
-		s.removeJob(j)
-	}
-}
-
-// hold lets no further attempt of the entry begin until it is released.
-func (s *scheduler) hold(e *entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e.held = true
-	for _, j := range e.jobs {
-		if j.phase != running {
-			s.rest(j)
-		}
-	}
-}
-
-// release is the end of hold. The schedule is what it was.
-func (s *scheduler) release(e *entry, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e.held = false
-	for _, j := range e.jobs {
-		if j.phase == idle {
-			s.wait(j, now)
-		}
-	}
-}
-
-// hurry makes the entry due, unless it is held, and warms its destinations up.
-func (s *scheduler) hurry(e *entry, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, j := range e.jobs {
-		if d := j.dest; d.cooling {
-			s.alarms.stop(&d.alarm)
-			d.cooling = false
-			s.offer(d)
-		}
-		if j.phase == timed {
-			s.rest(j)
-			j.alarm.at = now
-			s.wait(j, now)
-		}
-	}
-}
-
-// begin notes how a running attempt can be stopped. It is stopped at once when
-// the entry was removed in the meantime.
-func (s *scheduler) begin(j *job, cancel context.CancelFunc) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	j.cancel = cancel
-	if s.entries[j.entry.id] != j.entry {
-		cancel()
-	}
-}
-
-// look returns what the scheduler knows of an entry.
-func (s *scheduler) look(e *entry) (held, active bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, j := range e.jobs {
-		active = active || j.phase == running
-	}
-	return e.held, active
 }

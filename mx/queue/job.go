@@ -1,0 +1,81 @@
+package queue
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+)
+
+// phase is where a job stands.
+type phase uint8
+
+const (
+	idle phase = iota // held
+	timed
+	ready
+	running
+)
+
+// The two circles.
+const (
+	fresh = iota
+	retry
+	circles
+)
+
+// entry is a queued message in memory: little, for there may be 100 000.
+type entry struct {
+	id     string
+	notice bool
+
+	mu     sync.Mutex // guards the entry's files, and:
+	gone   bool       // left the spool
+	marked int        // attempts under way, as active/ shows
+
+	// Guarded by the scheduler's mutex.
+	queued time.Time
+	held   bool
+	jobs   []*job
+}
+
+func newEntry(id string, h head) *entry {
+	return &entry{id: id, notice: isNotice(id), queued: h.Queued}
+}
+
+// job is what is left to do of one message for one destination.
+type job struct {
+	entry    *entry
+	dest     *destination
+	phase    phase
+	alarm    alarm         // timed; its time is kept while idle
+	place    *list.Element // ready: in its destination's line
+	circle   int           // ready and running
+	attempts int           // that have ended
+	tries    int           // of these, since the process started
+	deadline time.Time     // when the next unreached attempt has something to say: warning or giving up
+	cancel   context.CancelFunc
+}
+
+// destination is a domain that there are jobs for, or that is cooling down.
+type destination struct {
+	domain   string
+	jobs     int // of all phases
+	lines    [circles]list.List
+	offered  [circles]bool // stands in the circle
+	running  int
+	window   int // attempts at once that it has earned
+	failures int // in a row to reach it
+	cooling  bool
+	alarm    alarm // when cooling: its end
+}
+
+// job returns the entry's job for the domain, or nil.
+func (e *entry) job(domain string) *job {
+	for _, j := range e.jobs {
+		if j.dest.domain == domain {
+			return j
+		}
+	}
+	return nil
+}
