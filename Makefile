@@ -16,7 +16,7 @@ build: ## bin/buzon, static
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/buzon ./cmd/buzon
 
 run: build ## a host on 127.0.0.1, data under ./demo
-	@deploy/demo bin/buzon demo
+	@deploy/demo bin/buzon
 
 test: tools check unit e2e ## what .ci/run runs first
 
