@@ -46,6 +46,9 @@ func (s *session) capabilities() []string {
 		return caps
 	}
 	caps = append(caps, afterLogin...)
+	if s.stream.deflate == nil {
+		caps = append(caps, "COMPRESS=DEFLATE")
+	}
 	caps = append(caps, "APPENDLIMIT="+strconv.FormatInt(s.srv.cfg.MessageSize, 10))
 	return slices.DeleteFunc(caps, func(c string) bool {
 		return slices.ContainsFunc(s.account.HiddenCapabilities, func(hidden string) bool { return strings.EqualFold(hidden, c) })

@@ -67,6 +67,7 @@ var commands = map[string]command{
 	"EXAMINE":     {in: loggedIn, run: (*session).examine},
 	"IDLE":        {in: loggedIn, run: (*session).idle, looks: true},
 
+	"COMPRESS":       {in: loggedIn, run: (*session).compress},
 	"ESEARCH":        {in: loggedIn, run: (*session).esearch},
 	"GETQUOTA":       {in: loggedIn, run: (*session).getQuota},
 	"GETQUOTAROOT":   {in: loggedIn, run: (*session).getQuotaRoot},

@@ -46,7 +46,7 @@ func newHost(t testing.TB, adjust func(*imapd.Config)) *host {
 			t.Error(err)
 		}
 	})
-	cfg := imapd.Config{Store: store, Directory: directory(t), Hostname: "buzon.test", Log: log, PlaintextAuth: true, TLS: newTLS(t)}
+	cfg := imapd.Config{Store: store, Directory: directory(t), Hostname: "buzon.test", Log: log, PlaintextFromLoopback: true, TLS: newTLS(t)}
 	if adjust != nil {
 		adjust(&cfg)
 	}

@@ -11,7 +11,9 @@ import (
 )
 
 // mayLogin: passwords only under TLS (RFC 9051 11.1).
-func (s *session) mayLogin() bool { return s.tls || s.srv.cfg.PlaintextAuth }
+func (s *session) mayLogin() bool {
+	return s.tls || s.srv.cfg.PlaintextFromLoopback && s.ip.IsLoopback()
+}
 
 // login is LOGIN (RFC 9051 6.2.3).
 func (s *session) login(r *request) error {

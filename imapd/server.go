@@ -30,8 +30,8 @@ type Config struct {
 	Version   string // shown by ID; may be empty
 	Log       *slog.Logger
 
-	// PlaintextAuth allows LOGIN and AUTHENTICATE without TLS. It is for tests and benchmarks on the loopback interface.
-	PlaintextAuth bool
+	// PlaintextFromLoopback allows LOGIN and AUTHENTICATE without TLS to clients on this machine: a webmail, a benchmark.
+	PlaintextFromLoopback bool
 
 	MessageSize       int64         // largest message that APPEND takes; default 50 MiB
 	SessionsPerUser   int           // default 30

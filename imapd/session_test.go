@@ -31,7 +31,7 @@ func readUntil(t *testing.T, r *bufio.Reader, prefix string) string {
 
 // Passwords are for TLS only, and what is shown changes with it (RFC 9051 6.2.1).
 func TestStartTLS(t *testing.T) {
-	h := newHost(t, func(cfg *imapd.Config) { cfg.PlaintextAuth = false })
+	h := newHost(t, func(cfg *imapd.Config) { cfg.PlaintextFromLoopback = false })
 	nc := h.dial(t)
 	r := bufio.NewReader(nc)
 	if greeting := readUntil(t, r, "* OK"); !strings.Contains(greeting, "LOGINDISABLED") || strings.Contains(greeting, "AUTH=") {
@@ -57,7 +57,7 @@ func TestStartTLS(t *testing.T) {
 
 // What comes in the clear behind STARTTLS, however it is cut into segments, is never run (CVE-2011-0411, CVE-2021-33515).
 func TestStartTLSInjection(t *testing.T) {
-	h := newHost(t, func(cfg *imapd.Config) { cfg.PlaintextAuth = false })
+	h := newHost(t, func(cfg *imapd.Config) { cfg.PlaintextFromLoopback = false })
 	injected := "b STARTTLS\r\nc NOOP\r\nd NOOP\r\n"
 	for cut := len("b STARTTLS\r\n"); cut <= len(injected); cut++ {
 		nc := h.dial(t)
@@ -79,7 +79,7 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := imapd.New(imapd.Config{Store: h.store, Directory: h.dir, PlaintextAuth: true})
+	srv := imapd.New(imapd.Config{Store: h.store, Directory: h.dir, PlaintextFromLoopback: true})
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx, ln, false) }()
 	h.addr = ln.Addr().String()

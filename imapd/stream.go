@@ -7,20 +7,35 @@ import (
 )
 
 // A stream is the connection as the codec sees it: what is written has a deadline, and bytes are counted. TLS is put under it in the
-// middle of the session.
+// middle of the session, and COMPRESS over it.
 type stream struct {
 	net.Conn
 	in, out int64
+	deflate *deflation           // after COMPRESS
 	grace   func() time.Duration // how long a write may take
 }
 
 func (s *stream) Read(p []byte) (int, error) {
+	if s.deflate != nil {
+		return s.deflate.in.Read(p)
+	}
+	return s.readRaw(p)
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	if s.deflate != nil {
+		return s.deflate.out.Write(p)
+	}
+	return s.writeRaw(p)
+}
+
+func (s *stream) readRaw(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	s.in += int64(n)
 	return n, err
 }
 
-func (s *stream) Write(p []byte) (int, error) {
+func (s *stream) writeRaw(p []byte) (int, error) {
 	if err := s.SetWriteDeadline(time.Now().Add(s.grace())); err != nil {
 		return 0, err
 	}

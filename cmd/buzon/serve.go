@@ -243,7 +243,7 @@ func (h *host) openServers() error {
 		Store: h.store, Directory: h.accounts, Guard: guard, Conns: conns(cfg.Limits.IMAPConnections),
 		TLS:      h.certs.TLSConfig(certs.Options{NextProtos: []string{"imap"}}),
 		Hostname: cfg.Hostname, Version: version, Log: h.log,
-		PlaintextAuth: cfg.IMAP.PlaintextLogin == "loopback", MessageSize: int64(cfg.Limits.MessageSize),
+		PlaintextFromLoopback: cfg.IMAP.PlaintextLogin == "loopback", MessageSize: int64(cfg.Limits.MessageSize),
 		SessionsPerUser: cfg.Limits.IMAPPerUser, SessionsPerUserIP: cfg.Limits.IMAPPerUserAddress, Grace: grace,
 	})
 	return nil
