@@ -29,6 +29,7 @@ const (
 // A host is a server on a loopback port over a Maildir of its own.
 type host struct {
 	addr  string
+	mail  string // the directory of all Maildirs
 	store *maildir.Store
 	dir   *account.Directory
 }
@@ -37,7 +38,8 @@ type host struct {
 func newHost(t testing.TB, adjust func(*imapd.Config)) *host {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	store, err := maildir.Open(maildir.Config{Mail: t.TempDir(), State: t.TempDir(), Host: "buzon.test", Log: log})
+	mail := t.TempDir()
+	store, err := maildir.Open(maildir.Config{Mail: mail, State: t.TempDir(), Host: "buzon.test", Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +70,7 @@ func newHost(t testing.TB, adjust func(*imapd.Config)) *host {
 			t.Error("the server does not stop")
 		}
 	})
-	return &host{addr: ln.Addr().String(), store: store, dir: cfg.Directory}
+	return &host{addr: ln.Addr().String(), mail: mail, store: store, dir: cfg.Directory}
 }
 
 func (h *host) dial(t testing.TB) net.Conn {
