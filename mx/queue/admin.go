@@ -119,7 +119,7 @@ func (q *Queue) RetryAll() (n int, err error) {
 
 // hurry makes an entry due: in memory, and on the disk if it is for a later Run.
 func (q *Queue) hurry(e *entry) error {
-	q.sched.hurry(e, q.Now())
+	q.sched.hurry(e, q.now())
 	if q.running.Load() {
 		return nil
 	}
@@ -150,7 +150,7 @@ func (q *Queue) Hold(id string) error {
 
 // Release is the end of Hold: the message is back in its schedule.
 func (q *Queue) Release(id string) error {
-	err := q.setHeld(id, false, func(e *entry) { q.sched.release(e, q.Now()) })
+	err := q.setHeld(id, false, func(e *entry) { q.sched.release(e, q.now()) })
 	q.poke()
 	return err
 }
@@ -175,7 +175,7 @@ func (q *Queue) setHeld(id string, held bool, then func(*entry)) error {
 		return fmt.Errorf("message %s: %w", id, err)
 	}
 	then(e)
-	q.Log.Info(map[bool]string{true: "held", false: "released"}[held], "id", id, "from", l.Envelope.From.String())
+	q.log.Info(map[bool]string{true: "held", false: "released"}[held], "id", id, "from", l.Envelope.From.String())
 	return nil
 }
 
@@ -199,7 +199,7 @@ func (q *Queue) Drop(id string) error {
 	if e.marked == 0 {
 		q.spool.unmark(id)
 	}
-	q.Log.Info("dropped", "id", id)
+	q.log.Info("dropped", "id", id)
 	return nil
 }
 

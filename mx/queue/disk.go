@@ -41,8 +41,8 @@ const (
 // floor is the number of bytes that must stay free: Limits.MinFree, or one per
 // cent of the disk, but at least 100 MiB and at most 1 GiB.
 func (q *Queue) floor(total int64) int64 {
-	if q.Limits.MinFree > 0 {
-		return q.Limits.MinFree
+	if q.cfg.Limits.MinFree > 0 {
+		return q.cfg.Limits.MinFree
 	}
 	return min(max(total/100, minFree), maxFree)
 }

@@ -30,6 +30,8 @@ type world struct {
 	answer func(to smtp.Address, n int) smtp.Result
 	// delay is how long an attempt takes.
 	delay func(domain string) time.Duration
+	// tooLate: an attempt that is told to stop has just succeeded.
+	tooLate func(domain string) bool
 	// dead reports that the process is to be thought dead: nothing that it
 	// does reaches anybody.
 	dead func() bool
@@ -60,7 +62,9 @@ func (w *world) Send(ctx context.Context, env smtp.Envelope, msg io.ReaderAt, si
 		select {
 		case <-time.After(w.delay(domain)):
 		case <-ctx.Done():
-			return []smtp.Result{{Recipient: env.To[0].Address, Err: ctx.Err()}}
+			if w.tooLate == nil || !w.tooLate(domain) {
+				return []smtp.Result{{Recipient: env.To[0].Address, Err: ctx.Err()}}
+			}
 		}
 	}
 	body, err := w.read(msg, size)

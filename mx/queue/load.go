@@ -31,7 +31,7 @@ func (q *Queue) load() error {
 	}
 	q.loadAll(ids, active)
 	if len(ids) > 0 {
-		q.Log.Info("queue read", "messages", q.Len(), "dur", time.Since(began))
+		q.log.Info("queue read", "messages", q.Len(), "dur", time.Since(began))
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func (q *Queue) loadOne(id string, interrupted bool) *entry {
 	l, st, err := q.read(e)
 	if err != nil {
 		if !errors.Is(err, errGone) {
-			q.Log.Error("message stays out of the queue until the next start", "id", id, "err", err)
+			q.log.Error("message stays out of the queue until the next start", "id", id, "err", err)
 		}
 		return nil
 	}
@@ -189,12 +189,12 @@ func (q *Queue) loadOne(id string, interrupted bool) *entry {
 	}
 	if st.settled() { // not by our doing, but the meaning is clear
 		if err := q.commit(e, st); err != nil {
-			q.Log.Error("finished message is not removed", "id", id, "err", err)
+			q.log.Error("finished message is not removed", "id", id, "err", err)
 		}
 		return nil
 	}
 	e = newEntry(id, l.head)
-	q.sched.add(e, st, q.Now())
+	q.sched.add(e, st, q.now())
 	if st.owes() {
 		return e
 	}
@@ -204,7 +204,7 @@ func (q *Queue) loadOne(id string, interrupted bool) *entry {
 // pushOut counts an attempt during which the process died, so that a message
 // that kills us, or a host, is not met again at once, start after start.
 func (q *Queue) pushOut(id string, st *state) {
-	now := q.Now()
+	now := q.now()
 	due := false
 	for i := range st.Recipients {
 		r := &st.Recipients[i]
@@ -213,12 +213,12 @@ func (q *Queue) pushOut(id string, st *state) {
 		}
 		due = true
 		r.Attempts++
-		r.Next = q.Schedule.next(r.Attempts, now, time.Time{})
+		r.Next = q.cfg.Schedule.next(r.Attempts, now, time.Time{})
 		r.Last = outcome{At: stamp(now), Cause: "the attempt was interrupted"}
 	}
 	if due {
 		if err := q.spool.writeState(id, st); err != nil {
-			q.Log.Error("interrupted attempt is not written", "id", id, "err", err)
+			q.log.Error("interrupted attempt is not written", "id", id, "err", err)
 			return
 		}
 	}

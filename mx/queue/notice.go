@@ -26,7 +26,7 @@ func (q *Queue) notify(s *settlement, l *letter, st *state, age time.Duration) e
 			}
 			r.Status = Bounced
 			made = append(made, id)
-		case r.Status == Waiting && !r.Warned && r.Address.Domain == s.domain && age >= q.Schedule.WarnAfter && !s.entry.notice:
+		case r.Status == Waiting && !r.Warned && r.Address.Domain == s.domain && age >= q.cfg.Schedule.WarnAfter && !s.entry.notice:
 			r.Warned = true
 			late = append(late, i)
 		}
@@ -63,9 +63,9 @@ func (q *Queue) makeNotice(id, action string, l *letter, st *state, about []int)
 		return err
 	}
 	r := &report{
-		id: id, action: action, hostname: q.Hostname, now: q.Now(),
+		id: id, action: action, hostname: q.cfg.Hostname, now: q.now(),
 		envelope: l.Envelope, queued: l.Queued, header: header,
-		until: l.Queued.Add(q.Schedule.GiveUpAfter),
+		until: l.Queued.Add(q.cfg.Schedule.GiveUpAfter),
 	}
 	for _, i := range about {
 		r.about = append(r.about, subject{recipient: st.Recipients[i], original: l.Envelope.To[i].Original})
@@ -94,8 +94,8 @@ func (q *Queue) sendNotice(id string) error {
 	}
 	defer l.Close()
 	to := l.Envelope.To[0].Address
-	q.Log.Info("queued", "id", id, "from", "", "to", to.String(), "recipients", 1, "size", l.Body.Size())
-	q.schedule(newEntry(id, l.head), newState(l.head), q.Now())
+	q.log.Info("queued", "id", id, "from", "", "to", to.String(), "recipients", 1, "size", l.Body.Size())
+	q.schedule(newEntry(id, l.head), newState(l.head), q.now())
 	return nil
 }
 

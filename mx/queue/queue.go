@@ -85,7 +85,9 @@ func orDefault[T int | time.Duration](v *T, def T) {
 // concurrent use. One process at a time may have a spool open; the caller sees
 // to that with a lock on the data directory.
 type Queue struct {
-	Config
+	cfg   Config // with its defaults
+	now   func() time.Time
+	log   *slog.Logger
 	spool *spool
 	ids   ids
 	sched *scheduler
@@ -134,11 +136,11 @@ func openIn(root durable.Dir, cfg Config) (*Queue, error) {
 	cfg.Schedule = cfg.Schedule.withDefaults()
 	cfg.Limits = cfg.Limits.withDefaults()
 	q := &Queue{
-		Config: cfg,
-		ids:    ids{now: cfg.Now},
-		sched:  newScheduler(cfg.Limits, cfg.Schedule),
-		disk:   func() (space, error) { return diskSpace(cfg.Dir) },
-		wake:   make(chan struct{}, 1),
+		cfg: cfg, now: cfg.Now, log: cfg.Log,
+		ids:   ids{now: cfg.Now},
+		sched: newScheduler(cfg.Limits, cfg.Schedule),
+		disk:  func() (space, error) { return diskSpace(cfg.Dir) },
+		wake:  make(chan struct{}, 1),
 	}
 	var err error
 	if q.spool, err = openSpool(root, cfg.Log); err != nil {
@@ -172,21 +174,21 @@ func (q *Queue) Submit(ctx context.Context, env smtp.Envelope, msg io.Reader) (i
 	if err != nil {
 		return "", fmt.Errorf("queue message: %w", err)
 	}
-	q.Log.Info("queued", "id", id, "from", env.From.String(), "to", env.To[0].Address.String(),
+	q.log.Info("queued", "id", id, "from", env.From.String(), "to", env.To[0].Address.String(),
 		"recipients", len(env.To), "size", size)
 	return id, nil
 }
 
 // put writes a new entry and schedules its first attempt.
 func (q *Queue) put(ctx context.Context, id string, env smtp.Envelope, msg io.Reader) (size int64, err error) {
-	h := head{Queued: stamp(q.Now()), Envelope: env}
+	h := head{Queued: stamp(q.now()), Envelope: env}
 	if size, err = q.spool.create(ctx, id, h, msg); err != nil {
 		if durable.IsFull(err) {
 			err = fmt.Errorf("%w: %w", smtp.DiskFull, err)
 		}
 		return 0, err
 	}
-	q.schedule(newEntry(id, h), newState(h), q.Now())
+	q.schedule(newEntry(id, h), newState(h), q.now())
 	return size, nil
 }
 

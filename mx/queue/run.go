@@ -39,11 +39,11 @@ func (q *Queue) Run(ctx context.Context) error {
 // start starts what is due and returns when to look again. ctx is Run's, work
 // lasts longer: it is the attempts'.
 func (q *Queue) start(ctx, work context.Context) time.Duration {
-	now := q.Now()
+	now := q.now()
 	if now.Before(clockFloor) {
 		if !q.clockless {
 			q.clockless = true
-			q.Log.Error("the clock is not set: mail waits in the queue", "now", now)
+			q.log.Error("the clock is not set: mail waits in the queue", "now", now)
 		}
 		return time.Second
 	}
@@ -77,7 +77,7 @@ func (q *Queue) drain(stop context.CancelFunc) error {
 		q.attempts.Wait()
 		close(done)
 	}()
-	grace := time.NewTimer(q.Limits.Grace)
+	grace := time.NewTimer(q.cfg.Limits.Grace)
 	defer grace.Stop()
 	select {
 	case <-done:
@@ -106,18 +106,18 @@ func (q *Queue) payDebts(ctx context.Context) {
 // attempt makes one attempt and writes down how it ended.
 func (q *Queue) attempt(ctx, work context.Context, j *job) {
 	// What remains of the job after trouble of our own.
-	end := ended{next: q.Now().Add(q.Schedule.pause(1)), attempts: j.attempts, deadline: j.deadline}
+	end := ended{next: q.now().Add(q.cfg.Schedule.pause(1)), attempts: j.attempts, deadline: j.deadline}
 	defer func() {
 		if r := recover(); r != nil {
-			q.Log.Error("attempt panicked", "id", j.entry.id, "err", r, "stack", string(debug.Stack()))
+			q.log.Error("attempt panicked", "id", j.entry.id, "err", r, "stack", string(debug.Stack()))
 		}
-		q.sched.done(j, end, q.Now())
+		q.sched.done(j, end, q.now())
 	}()
 
-	limited, cancel := context.WithTimeout(work, q.Limits.AttemptTime)
+	limited, cancel := context.WithTimeout(work, q.cfg.Limits.AttemptTime)
 	defer cancel()
 	q.sched.begin(j, cancel)
-	began := q.Now()
+	began := q.now()
 	results, err := q.send(limited, j)
 	if errors.Is(err, errGone) {
 		end = ended{}
@@ -130,11 +130,11 @@ func (q *Queue) attempt(ctx, work context.Context, j *job) {
 		overdue = q.learn(j.dest, results)
 	}
 	end = q.conclude(ctx, &settlement{entry: j.entry, domain: j.dest.domain, attempts: j.attempts + 1,
-		results: results, firm: q.sched.firm(j), dur: q.Now().Sub(began), marked: true})
+		results: results, firm: q.sched.firm(j), dur: q.now().Sub(began), marked: true})
 	for _, o := range overdue {
 		left := q.conclude(ctx, &settlement{entry: o.entry, domain: o.dest.domain, attempts: o.attempts + 1,
 			share: &results[0], firm: q.sched.firm(o)})
-		q.sched.finished(o, left, q.Now())
+		q.sched.finished(o, left, q.now())
 	}
 }
 
@@ -155,7 +155,7 @@ func (q *Queue) send(ctx context.Context, j *job) ([]smtp.Result, error) {
 	}
 	e.mu.Unlock()
 	if err != nil {
-		q.Log.Error("attempt not begun", "id", e.id, "err", err)
+		q.log.Error("attempt not begun", "id", e.id, "err", err)
 		return nil, err
 	}
 	env := l.Envelope
@@ -167,7 +167,7 @@ func (q *Queue) send(ctx context.Context, j *job) ([]smtp.Result, error) {
 			env.To = append(env.To, l.Envelope.To[i])
 		}
 	}
-	q.Log.Debug("attempt", "id", e.id, "to", j.dest.domain, "recipients", len(env.To))
+	q.log.Debug("attempt", "id", e.id, "to", j.dest.domain, "recipients", len(env.To))
 	return q.carry(ctx, e, env, l), nil
 }
 
@@ -176,21 +176,21 @@ func (q *Queue) send(ctx context.Context, j *job) ([]smtp.Result, error) {
 func (q *Queue) carry(ctx context.Context, e *entry, env smtp.Envelope, l *letter) (results []smtp.Result) {
 	defer func() {
 		if r := recover(); r != nil {
-			q.Log.Error("sending panicked", "id", e.id, "err", r, "stack", string(debug.Stack()))
+			q.log.Error("sending panicked", "id", e.id, "err", r, "stack", string(debug.Stack()))
 		}
 	}()
-	if !e.notice || q.Notifier == nil || q.LocalDomain == nil || !q.LocalDomain(env.To[0].Address.Domain) {
-		return q.Sender.Send(ctx, env, l.Body, l.Body.Size())
+	if !e.notice || q.cfg.Notifier == nil || q.cfg.LocalDomain == nil || !q.cfg.LocalDomain(env.To[0].Address.Domain) {
+		return q.cfg.Sender.Send(ctx, env, l.Body, l.Body.Size())
 	}
 	to := env.To[0].Address // a notice has one recipient
 	reply := smtp.NewReply(250, [3]int{2, 0, 0}, "delivered")
-	if err := q.Notifier.Notify(ctx, to, l.Body, l.Body.Size()); err != nil {
+	if err := q.cfg.Notifier.Notify(ctx, to, l.Body, l.Body.Size()); err != nil {
 		reply = smtp.ReplyFor(err)
 		if err != error(reply) {
-			q.Log.Error("local notice not delivered", "id", e.id, "to", to.String(), "err", err)
+			q.log.Error("local notice not delivered", "id", e.id, "to", to.String(), "err", err)
 		}
 	}
-	return []smtp.Result{{Recipient: to, Reply: reply, Host: q.Hostname}}
+	return []smtp.Result{{Recipient: to, Reply: reply, Host: q.cfg.Hostname}}
 }
 
 // learn tells the scheduler whether the destination was reached. If it was not,
@@ -208,5 +208,5 @@ func (q *Queue) learn(d *destination, results []smtp.Result) (overdue []*job) {
 	if len(results) == 0 {
 		return nil
 	}
-	return q.sched.unreached(d, q.Now())
+	return q.sched.unreached(d, q.now())
 }

@@ -54,12 +54,12 @@ func (q *Queue) read(e *entry) (*letter, *state, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		q.Log.Warn("message was removed from the spool by somebody else", "id", e.id)
+		q.log.Warn("message was removed from the spool by somebody else", "id", e.id)
 		q.spool.unmark(e.id)
 	case errors.Is(err, errDamaged) || errors.Is(err, durable.ErrNotRegular):
 		q.spool.putEntryAside(e.id, err)
 	default:
-		q.Log.Error("message is not readable", "id", e.id, "err", err)
+		q.log.Error("message is not readable", "id", e.id, "err", err)
 		return nil, nil, err
 	}
 	e.gone = true
@@ -82,11 +82,11 @@ func (q *Queue) conclude(ctx context.Context, s *settlement) ended {
 		if err == nil {
 			return end
 		}
-		q.Log.Error("outcome of an attempt is not written yet", "id", s.entry.id, "err", err)
+		q.log.Error("outcome of an attempt is not written yet", "id", s.entry.id, "err", err)
 		select {
 		case <-time.After(retryWrite):
 		case <-ctx.Done():
-			return ended{next: q.Now().Add(q.Schedule.pause(1)), attempts: s.attempts}
+			return ended{next: q.now().Add(q.cfg.Schedule.pause(1)), attempts: s.attempts}
 		}
 	}
 }
@@ -99,12 +99,13 @@ func (q *Queue) settle(s *settlement) (ended, error) {
 	l, st, err := q.read(e)
 	if errors.Is(err, errGone) {
 		q.unmark(s)
+		q.logLate(s)
 	}
 	if err != nil {
 		return ended{}, err
 	}
 	defer l.Close()
-	now := q.Now()
+	now := q.now()
 	age := now.Sub(q.sched.queuedAt(e))
 	if !s.applied {
 		touched := q.apply(s, l, st, now, age)
@@ -149,8 +150,8 @@ func (q *Queue) commit(e *entry, st *state) error {
 
 // apply puts the results into the state and returns whom they concern.
 func (q *Queue) apply(s *settlement, l *letter, st *state, now time.Time, age time.Duration) (touched []int) {
-	deadline := now.Add(q.Schedule.lifetime(s.entry.notice) - age)
-	next := q.Schedule.next(s.attempts, now, deadline)
+	deadline := now.Add(q.cfg.Schedule.lifetime(s.entry.notice) - age)
+	next := q.cfg.Schedule.next(s.attempts, now, deadline)
 	for i := range st.Recipients {
 		r := &st.Recipients[i]
 		if r.Status != Waiting || r.Address.Domain != s.domain {
@@ -172,7 +173,7 @@ func (q *Queue) apply(s *settlement, l *letter, st *state, now time.Time, age ti
 			}
 		default:
 			r.Next = next
-			if age >= q.Schedule.WarnAfter && wants&smtp.NotifyDelay == 0 {
+			if age >= q.cfg.Schedule.WarnAfter && wants&smtp.NotifyDelay == 0 {
 				r.Warned = true // there is nobody to be told
 			}
 		}
@@ -256,6 +257,16 @@ func (q *Queue) left(s *settlement, st *state) ended {
 	return end
 }
 
+// logLate tells of recipients who got the message although it was dropped.
+func (q *Queue) logLate(s *settlement) {
+	for _, r := range s.results {
+		if r.Done() {
+			q.log.Info("delivered", "id", s.entry.id, "to", r.Recipient.String(), "host", r.Host, "dur", s.dur, "code", r.Reply.Code,
+				"reply", clean(r.Reply.Text, maxReason), "late", true)
+		}
+	}
+}
+
 // logOutcome writes the one line that tells of an attempt for a recipient.
 func (q *Queue) logOutcome(s *settlement, l *letter, r *recipient) {
 	attrs := []any{"id", s.entry.id, "from", l.Envelope.From.String(), "to", r.Address.String(), "host", r.Last.Host, "dur", s.dur}
@@ -267,12 +278,12 @@ func (q *Queue) logOutcome(s *settlement, l *letter, r *recipient) {
 	}
 	switch {
 	case r.Status == Delivered:
-		q.Log.Info("delivered", attrs...)
+		q.log.Info("delivered", attrs...)
 	case r.Status == Waiting:
-		q.Log.Info("deferred", append(attrs, "next", r.Next)...)
+		q.log.Info("deferred", append(attrs, "next", r.Next)...)
 	case s.entry.notice:
-		q.Log.Warn("notice dropped", attrs...)
+		q.log.Warn("notice dropped", attrs...)
 	default:
-		q.Log.Info("bounced", attrs...)
+		q.log.Info("bounced", attrs...)
 	}
 }

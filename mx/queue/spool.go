@@ -229,7 +229,8 @@ func (s *spool) remove(id string) error {
 		return err
 	}
 	if err := s.synced.Sync(); err != nil {
-		return err
+		s.log.Error("after a power cut a finished message may be sent again", "id", id, "err", err)
+		return nil
 	}
 	if err := s.state.Remove(id); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
