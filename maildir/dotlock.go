@@ -25,6 +25,9 @@ const (
 	dotLockStale = 120 * time.Second
 	// dotLockPoll is short: Dovecot holds the lock for a millisecond, mostly.
 	dotLockPoll = 5 * time.Millisecond
+	// dotLockEmpty is how old a lock without its holder's name must be to be what
+	// a power cut left: the name is written right after the file is made.
+	dotLockEmpty = 2 * time.Second
 )
 
 type dotLock struct {
@@ -55,7 +58,7 @@ func (l dotLock) take(ctx context.Context, dir durable.Dir, perm fs.FileMode) (r
 		if st != seen {
 			seen, since = st, l.now()
 		}
-		if l.holderIsDead(string(content)) || l.now().Sub(since) > dotLockStale {
+		if l.holderIsDead(string(content)) || l.isLeftover(st, len(content) == 0) || l.now().Sub(since) > dotLockStale {
 			l.override(dir, st)
 			continue
 		}
@@ -83,6 +86,25 @@ func (l dotLock) create(dir durable.Dir, perm fs.FileMode) error {
 		_ = dir.Remove(uidlistLock)
 	}
 	return err
+}
+
+// isLeftover reports that a lock is from before the host was started, or empty for
+// longer than its maker needed to fill it.
+func (l dotLock) isLeftover(st fileStamp, empty bool) bool {
+	if st.Ctime == 0 {
+		return false
+	}
+	age := l.now().Sub(time.Unix(0, st.Ctime))
+	return empty && age > dotLockEmpty || age > l.uptime()
+}
+
+// uptime is how long the host runs; a very long time where it cannot be known.
+func (l dotLock) uptime() time.Duration {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 1 << 62
+	}
+	return time.Duration(info.Uptime+1) * time.Second
 }
 
 // holderIsDead: a process id can only be judged on its own host. Our own id is

@@ -13,7 +13,7 @@ const doubleWait = 30 * time.Second
 // resolveDoubles leaves a finding one name, the one to serve. Two links to one
 // file are one message: the second name goes after doubleWait. Two files with one
 // base are two messages: the younger gets another base and is returned.
-func (m *Mailbox) resolveDoubles(x *finding) *arrival {
+func (m *Mailbox) resolveDoubles(x *finding) (copies []*arrival) {
 	var names []sighting
 	var links []uint32
 	ctimes := map[uint64]int64{}
@@ -37,17 +37,18 @@ func (m *Mailbox) resolveDoubles(x *finding) *arrival {
 		return nil
 	}
 	x.names = []sighting{names[keep]}
-	var extra *arrival
 	for i, s := range names {
 		switch {
 		case i == keep:
 		case s.ino != names[keep].ino:
-			extra = m.renameCopy(s, extra)
+			if a := m.renameCopy(s); a != nil {
+				copies = append(copies, a)
+			}
 		default:
 			m.dropLink(x.base, s, links[i])
 		}
 	}
-	return extra
+	return copies
 }
 
 // preferred is the name that stays: the file that we know, else the older one,
@@ -82,10 +83,7 @@ func (m *Mailbox) preferred(x *finding, names []sighting, ctimes map[uint64]int6
 
 // renameCopy gives a file that shares its base with another message one of its
 // own, in its own directory.
-func (m *Mailbox) renameCopy(s sighting, others *arrival) *arrival {
-	if others != nil {
-		return others // one at a time; the rest is found by the next look
-	}
+func (m *Mailbox) renameCopy(s sighting) *arrival {
 	dir := m.dir.of(s.isNew)
 	_, raw := splitName(s.name)
 	base := m.user.store.namer.base(-1, -1)

@@ -33,6 +33,10 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []UID) ([]UID, error) {
 			inNew, inCur = inNew || dir == m.dir.new, inCur || dir == m.dir.cur
 			return m.user.unlinkOrKeep(dir, name)
 		})
+		if errors.Is(e, errUnsteady) {
+			err = e // of this message alone
+			continue
+		}
 		if e != nil && !errors.Is(e, ErrExpunged) {
 			err = e
 			break

@@ -118,7 +118,7 @@ func (u *User) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	// First out of sight with one durable rename, then file by file.
-	gone := "..DELETED-" + u.store.namer.unique()
+	gone := deletedPrefix + u.store.namer.unique()
 	err = u.root.Rename(f.dir, u.root, gone)
 	if err == nil {
 		err = u.root.Sync()

@@ -57,7 +57,7 @@ const (
 // openIndex finds the mailbox's index and makes its state ours. Every trouble
 // with it is logged and costs a scan.
 func (m *Mailbox) openIndex() []*intent {
-	guid := m.readGUID()
+	guid := readGUID(m.dir.folder)
 	if m.user.state == nil || guid == "" {
 		return nil
 	}
@@ -193,6 +193,10 @@ func (x *index) openLog(end int64) error {
 	in, err := f.Stat()
 	if err == nil && in.Size > end {
 		err = f.Truncate(end)
+	}
+	if err == nil && end == 0 {
+		// An intent in a log that has no durable name would be no intent.
+		err = x.dir.Sync()
 	}
 	if err != nil {
 		f.Close()
@@ -512,10 +516,10 @@ func (x *index) syncLog() error {
 	return nil
 }
 
-// readGUID reads the mailbox's GUID from the first line of its uidlist; "" when
+// readGUID reads a folder's GUID from the first line of its uidlist; "" when
 // it has none.
-func (m *Mailbox) readGUID() string {
-	f, err := m.dir.folder.Open(uidlistFile)
+func readGUID(folder durable.Dir) string {
+	f, err := folder.Open(uidlistFile)
 	if err != nil {
 		return ""
 	}

@@ -37,6 +37,8 @@ type Mailbox struct {
 	lastConfirmed int64                // disk.confirmed of the sync before, ns
 	doubles       map[string]time.Time // bases with two names, since when
 	absent        map[UID]absence      // missed by scans that were not exact
+	replaced      bool                 // cur/ or new/ is another directory, and may not be complete
+	missingSince  time.Time            // cur/ or new/ is not there
 	held          []event              // files that could not get UIDs
 	openIntents   int
 	indexless     bool                 // an index was tried for and cannot be had

@@ -44,9 +44,7 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 	var missing []slot
 	for _, x := range f.bases {
 		if len(x.names) > 1 || len(m.doubles) > 0 && !m.doubles[x.base].IsZero() {
-			if extra := m.resolveDoubles(x); extra != nil {
-				arrivals = append(arrivals, extra)
-			}
+			arrivals = append(arrivals, m.resolveDoubles(x)...)
 		}
 		switch {
 		case x.known && len(x.names) == 0:
@@ -136,6 +134,9 @@ func (m *Mailbox) statArrivals(all []*arrival) []*arrival {
 func (m *Mailbox) confirmGone(d *draft, missing []slot, exact bool) []int {
 	var rows []int
 	now := m.user.store.now()
+	if !exact {
+		m.forgetFound(d, missing)
+	}
 	for _, sl := range missing {
 		i, live := d.rowOf(sl)
 		if !live {
@@ -153,6 +154,23 @@ func (m *Mailbox) confirmGone(d *draft, missing []slot, exact bool) []int {
 	}
 	slices.Sort(rows)
 	return rows
+}
+
+// forgetFound drops the absences of messages that the last scan saw. While some
+// come back the patience with the others begins anew: files are being renamed, or
+// a directory is being filled.
+func (m *Mailbox) forgetFound(d *draft, missing []slot) {
+	still := 0
+	for _, sl := range missing {
+		if i, live := d.rowOf(sl); live {
+			if _, known := m.absent[d.uids[i]]; known {
+				still++
+			}
+		}
+	}
+	if still < len(m.absent) {
+		clear(m.absent)
+	}
 }
 
 func (m *Mailbox) goneForLong(uid UID, sl slot, s *State, now time.Time) bool {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"time"
 
 	"buzon/internal/durable"
 )
@@ -52,12 +53,20 @@ func (m *Mailbox) OpenMessage(ctx context.Context, uid UID) (*File, error) {
 	return f, nil
 }
 
-// findTries bounds how often a file is looked for that others keep renaming.
-const findTries = 10
+const (
+	// findTries bounds how often a file is looked for that others keep renaming.
+	findTries = 30
+	// findPause lets a directory come to rest that was not read exactly.
+	findPause = 2 * time.Millisecond
+)
+
+// errUnsteady says that a file could not be caught, while nothing proves that it
+// is gone.
+var errUnsteady = errors.New("other programs keep renaming the file")
 
 // onFile calls fn with the file of row i, under the name that it has now. When fn
 // finds nothing there, somebody renamed the file: it is looked for and fn called
-// again. ErrExpunged: it is gone.
+// again. ErrExpunged: it is gone. errUnsteady: it was never where it had been seen.
 func (m *Mailbox) onFile(ctx context.Context, s *State, i int, fn func(dir durable.Dir, name string) error) error {
 	return m.onFileBy(ctx, s, i, m.Sync, m.findFile, fn)
 }
@@ -87,14 +96,20 @@ func (m *Mailbox) onFileBy(ctx context.Context, s *State, i int, sync func(conte
 		if newest == s {
 			// Nobody renamed it as far as anyone can tell, or its removal is
 			// not certain yet: the directory itself must say.
-			if s, i, err = find(ctx, uid); err != nil {
+			next, row, err := find(ctx, uid)
+			switch {
+			case errors.Is(err, errUnsteady):
+				time.Sleep(findPause)
+				continue
+			case err != nil:
 				return err
 			}
+			s, i = next, row
 			continue
 		}
 		s, i = newest, j
 	}
-	return ErrExpunged
+	return errUnsteady
 }
 
 // findFile looks for a message's file in the directories.
@@ -113,6 +128,10 @@ func (m *Mailbox) findFileLocked(_ context.Context, uid UID) (*State, int, error
 		return nil, 0, ErrExpunged
 	}
 	base, _, _ := s.file(i)
+	before, err := m.stamps()
+	if err != nil {
+		return nil, 0, err
+	}
 	var found *sighting
 	for _, isNew := range []bool{true, false, true} {
 		err := m.dir.of(isNew).Scan(func(e durable.Entry) error {
@@ -129,6 +148,9 @@ func (m *Mailbox) findFileLocked(_ context.Context, uid UID) (*State, int, error
 		}
 	}
 	if found == nil {
+		if after, err := m.stamps(); err != nil || !m.exactBetween(before, after) {
+			return nil, 0, errUnsteady
+		}
 		return nil, 0, ErrExpunged
 	}
 	d := m.draft()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"buzon/internal/durable"
 )
@@ -43,10 +44,14 @@ func (u *User) recoverTree() error {
 	if err := u.finishRename(); err != nil {
 		return fmt.Errorf("complete rename: %w", err)
 	}
-	var gone []string
+	var gone, old []string
 	if err := u.root.Scan(func(e durable.Entry) error {
-		if strings.HasPrefix(string(e.Name), "..DELETED-") {
-			gone = append(gone, string(e.Name))
+		name := string(e.Name)
+		switch {
+		case strings.HasPrefix(name, deletedPrefix):
+			gone = append(gone, name)
+		case e.Type == 0 && durable.IsTemp(name):
+			old = append(old, name)
 		}
 		return nil
 	}); err != nil {
@@ -55,8 +60,17 @@ func (u *User) recoverTree() error {
 	for _, dir := range gone {
 		u.discard(dir)
 	}
+	for _, name := range old {
+		in, err := u.root.Stat(name)
+		if err == nil && u.store.now().Sub(time.Unix(0, in.Ctime)) > stageMaxAge {
+			_ = u.root.Remove(name)
+		}
+	}
 	return nil
 }
+
+// deletedPrefix begins the name of a deleted folder while it is taken apart.
+const deletedPrefix = "..DELETED-"
 
 func (u *User) finishRename() error {
 	data, _, err := readSmallFile(u.root, renameNote, maxRenameNote)

@@ -3,6 +3,7 @@ package maildir
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -109,6 +110,10 @@ func (m *Mailbox) storeSome(ctx context.Context, uids []UID, c Change, res *Stor
 			res.Gone = append(res.Gone, uid)
 			continue
 		}
+		if errors.Is(e, errUnsteady) {
+			err = e // of this message alone
+			continue
+		}
 		if e != nil {
 			err = e
 			break
@@ -159,12 +164,34 @@ func (m *Mailbox) storeOne(ctx context.Context, s *State, i int, c Change, set K
 		}
 		err := dir.Rename(name, m.dir.cur, r.to.name)
 		if isExist(err) {
-			// A second link under the very name that we want.
-			return ErrExpunged
+			return m.adoptLink(dir, name, r.to.name)
 		}
 		return err
 	})
 	return r, changed, err
+}
+
+// adoptLink is for a message whose new name is taken. A second link to its file is
+// the message's name from now on, the old name waits to be removed; another
+// message's file gets a base of its own first.
+func (m *Mailbox) adoptLink(dir durable.Dir, name, taken string) error {
+	have, err := dir.Stat(name)
+	if err != nil {
+		return err
+	}
+	other, err := m.dir.cur.Stat(taken)
+	if err != nil {
+		return err
+	}
+	if have.Ino != other.Ino {
+		return fs.ErrNotExist // look at the directory again
+	}
+	base, _ := splitName(name)
+	if m.doubles[base].IsZero() {
+		m.doubles[base] = m.user.store.now()
+	}
+	m.settled.Store(false)
+	return nil
 }
 
 // apply returns the flags after the change. Letters without a name are nobody's

@@ -92,8 +92,8 @@ func decodeSnapshotHead(data []byte) (*snapshotHead, error) {
 
 func snapshotName(gen uint64) string { return snapshotPrefix + strconv.FormatUint(gen, 16) }
 
-// writeSnapshot writes s as the snapshot of a generation, durably. Its rows get
-// the slots 0, 1, 2 and so on.
+// writeSnapshot writes s as the snapshot of a generation, and syncs the file but not
+// the directory. Its rows get the slots 0, 1, 2 and so on.
 func writeSnapshot(dir durable.Dir, gen uint64, s *State, h *snapshotHead) error {
 	body, names := s.columns()
 	h.rows, h.names = s.Len(), len(names)
@@ -118,9 +118,6 @@ func writeSnapshot(dir durable.Dir, gen uint64, s *State, h *snapshotHead) error
 	}
 	if e := f.Close(); err == nil {
 		err = e
-	}
-	if err == nil {
-		err = dir.Sync()
 	}
 	if err != nil {
 		_ = dir.Remove(snapshotName(gen))

@@ -107,7 +107,13 @@ func (m *Mailbox) syncLocked(ctx context.Context) (*State, error) {
 	if err != nil {
 		// What the events said is lost with them: look at everything again.
 		m.disk.scanned, m.disk.live = false, false
+		if errors.Is(err, errDirMissing) {
+			err = nil // what is known is served meanwhile
+		}
 		return m.State(), err
+	}
+	if m.replaced = m.replaced && len(m.absent) > 0; m.replaced {
+		m.disk.scanned, m.disk.live = false, false
 	}
 	m.settled.Store(m.disk.live && len(m.doubles) == 0 && len(m.absent) == 0 && len(m.held) == 0)
 	return m.State(), nil
@@ -160,10 +166,32 @@ func (m *Mailbox) look() (found *findings, exact bool, err error) {
 			return nil, false, err
 		}
 	}
+	if !m.sameDirs() {
+		if err := m.reopen(); err != nil {
+			return nil, false, err
+		}
+	}
 	if m.disk.watched() {
 		_ = m.user.store.watch.drain(m) // the scan sees what these tell
 	}
-	return m.scan()
+	found, exact, err = m.scan()
+	return found, exact && !m.replaced, err
+}
+
+// sameDirs reports that new/ and cur/ are the directories that we hold.
+func (m *Mailbox) sameDirs() bool {
+	for _, isNew := range []bool{true, false} {
+		name := "cur"
+		if isNew {
+			name = "new"
+		}
+		in, err := m.dir.folder.Stat(name)
+		self, err2 := m.dir.of(isNew).Self()
+		if err != nil || err2 != nil || in.Ino != self.Ino || in.Dev != self.Dev {
+			return false
+		}
+	}
+	return true
 }
 
 // scan reads the directories that changed.
@@ -247,11 +275,29 @@ func (m *Mailbox) exactBetween(a, b diskView) bool {
 	return m.trusted(b.newStamp, a.newStamp) && m.trusted(b.curStamp, a.curStamp)
 }
 
-// reopen opens new/ and cur/ again, after somebody put others in their place,
-// and makes them where they are missing.
+// missingPatience is how long a missing new/ or cur/ is left to whoever moved it
+// away, to put back what he has; then it is made.
+const missingPatience = 10 * time.Second
+
+// errDirMissing says that new/ or cur/ is not there, for now.
+var errDirMissing = errors.New("new/ or cur/ is missing")
+
+// reopen opens new/ and cur/ again, after somebody put others in their place. He
+// may still be filling them: for a while nothing that is missing there is gone.
 func (m *Mailbox) reopen() error {
 	m.unwatch()
 	m.disk = diskView{}
+	if m.dirMissing() {
+		now := m.user.store.now()
+		if m.missingSince.IsZero() {
+			m.missingSince = now
+		}
+		if now.Sub(m.missingSince) < missingPatience {
+			return errDirMissing
+		}
+	}
+	m.missingSince = time.Time{}
+	m.replaced = m.replaced || !m.sameDirs()
 	dirs, err := openFolderDirs(m.dir.folder, m.user.dirPerm)
 	if err != nil {
 		return err
@@ -262,6 +308,15 @@ func (m *Mailbox) reopen() error {
 	_ = old.new.Close()
 	m.watch()
 	return nil
+}
+
+func (m *Mailbox) dirMissing() bool {
+	for _, name := range []string{"cur", "new"} {
+		if _, err := m.dir.folder.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *Mailbox) watch() {

@@ -128,6 +128,9 @@ func (u *User) close() {
 		m.end()
 	}
 	u.mailboxes = nil
+	if u.err == nil {
+		u.markClean()
+	}
 	if tmp := u.tmpDir.Load(); tmp != nil {
 		_ = (*tmp).Close()
 	}
@@ -179,6 +182,9 @@ func (u *User) open() error {
 	}
 	if err == nil && made {
 		err = u.makeDefaults()
+	}
+	if err == nil {
+		err = u.recoverMailboxes(context.Background())
 	}
 	return err
 }
@@ -281,7 +287,8 @@ func (u *User) isFresh() (bool, error) {
 		case subscriptionsFile, uidlistFile, "courierimapsubscribed", courierUIDFile:
 			fresh = false
 		default:
-			if len(e.Name) > 1 && e.Name[0] == '.' && e.Name[1] != '.' && e.Type.IsDir() {
+			// What a crash interrupted is done again.
+			if name, ok := folderName(string(e.Name)); ok && e.Type.IsDir() && !slices.Contains(defaultFolders, name) {
 				fresh = false
 			}
 		}

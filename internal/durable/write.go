@@ -87,6 +87,16 @@ func tempName(name string) string {
 	return "." + name[:min(len(name), 200)] + "." + hex.EncodeToString(r[:])
 }
 
+// IsTemp reports that a name looks like one that WriteFile writes to before the
+// rename. After a crash such files are litter.
+func IsTemp(name string) bool {
+	i := strings.LastIndexByte(name, '.')
+	if i < 1 || name[0] != '.' || len(name)-i-1 != 12 {
+		return false
+	}
+	return strings.Trim(name[i+1:], "0123456789abcdef") == ""
+}
+
 // SyncDir makes the entries of the directory name under dir durable; "." is dir
 // itself.
 func SyncDir(dir *os.Root, name string) error {

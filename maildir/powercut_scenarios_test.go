@@ -1,0 +1,342 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+var scenarios = []scenario{
+	{
+		name:  "TestCase21Deliver",
+		setup: func(w *world) error { return w.fill("INBOX", "a") },
+		run: func(w *world) error {
+			st, err := w.stage("new")
+			if err != nil {
+				return err
+			}
+			defer st.Discard()
+			if _, err := w.user.Deliver(context.Background(), st, "INBOX", 0); err != nil {
+				return err
+			}
+			w.kept["new"] = true
+			return w.with("INBOX", w.learn)
+		},
+		check: func(w *world, done bool, ids map[string][]string) error { return noDoubles(ids["INBOX"]) },
+	},
+	{
+		name:  "TestCase26Append",
+		setup: func(w *world) error { return w.fill("INBOX", "a", "b") },
+		run:   func(w *world) error { return w.appendAll("INBOX", "new") },
+		check: func(w *world, done bool, ids map[string][]string) error { return noDoubles(ids["INBOX"]) },
+	},
+	{
+		name:  "TestCase28MultiAppend",
+		setup: func(w *world) error { return w.fill("INBOX", "a") },
+		run:   func(w *world) error { return w.appendAll("INBOX", "n1", "n2", "n3", "n4") },
+		check: func(w *world, done bool, ids map[string][]string) error {
+			return allOrNone(ids["INBOX"], "n1", "n2", "n3", "n4")
+		},
+	},
+	{
+		name: "TestCase28Copy",
+		setup: func(w *world) error {
+			if err := w.fill("INBOX", "a", "b", "c", "d"); err != nil {
+				return err
+			}
+			return w.fill("Archive", "z")
+		},
+		run: func(w *world) error {
+			return w.with("INBOX", func(src *Mailbox) error {
+				return w.with("Archive", func(dst *Mailbox) error {
+					if _, err := src.Copy(context.Background(), []UID{1, 2, 4}, dst); err != nil {
+						return err
+					}
+					return w.learn(dst)
+				})
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			if err := allOrNone(ids["Archive"], "a", "b", "d"); err != nil {
+				return err
+			}
+			return same(ids["INBOX"], "a", "b", "c", "d")
+		},
+	},
+	{
+		name: "TestCase30Move",
+		setup: func(w *world) error {
+			if err := w.fill("INBOX", "a", "b", "c", "d"); err != nil {
+				return err
+			}
+			return w.fill("Archive", "z")
+		},
+		run: func(w *world) error {
+			return w.with("INBOX", func(src *Mailbox) error {
+				return w.with("Archive", func(dst *Mailbox) error {
+					w.told["INBOX"] = map[UID]string{3: "c"} // the others may be in flight
+					if _, err := src.Move(context.Background(), []UID{1, 2, 4}, dst); err != nil {
+						return err
+					}
+					for _, uid := range []UID{1, 2, 4} {
+						w.gone["INBOX"][uid] = true
+					}
+					return w.learn(dst)
+				})
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			all := slices.Concat(ids["INBOX"], ids["Archive"])
+			slices.Sort(all)
+			return same(all, "a", "b", "c", "d", "z")
+		},
+	},
+	{
+		name:  "TestCase31Expunge",
+		setup: func(w *world) error { return w.fill("INBOX", "a", "b", "c") },
+		run: func(w *world) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				w.inFlight["a"], w.inFlight["c"] = true, true
+				if _, err := m.Expunge(context.Background(), []UID{1, 3}); err != nil {
+					return err
+				}
+				delete(w.told["INBOX"], 1)
+				delete(w.told["INBOX"], 3)
+				w.gone["INBOX"][1], w.gone["INBOX"][3] = true, true
+				return w.commit(m)
+			})
+		},
+	},
+	{
+		name:  "TestCase32Store",
+		setup: func(w *world) error { return w.fill("INBOX", "a", "b", "c") },
+		run: func(w *world) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				if _, err := m.Store(context.Background(), []UID{1, 2}, Change{Op: Add, Flags: FlagFlagged}); err != nil {
+					return err
+				}
+				return w.commit(m)
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			// The client was told F with a modseq. If the rename was lost, the old
+			// flags must come with a higher one.
+			return w.with("INBOX", func(m *Mailbox) error {
+				s := m.State()
+				for i := range s.Len() {
+					msg := s.Message(i)
+					if done && msg.UID != 3 && msg.Flags&FlagFlagged == 0 && msg.ModSeq <= w.modseq["INBOX"] {
+						return fmt.Errorf("UID %d lost its flag under modseq %d", msg.UID, msg.ModSeq)
+					}
+				}
+				return same(ids["INBOX"], "a", "b", "c")
+			})
+		},
+	},
+	{
+		name:  "TestCase33NewKeyword",
+		setup: func(w *world) error { return w.fill("INBOX", "a", "b") },
+		run: func(w *world) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				_, err := m.Store(context.Background(), []UID{1, 2}, Change{Op: Add, Keywords: []string{"One", "Two"}})
+				return err
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				s := m.State()
+				for i := range s.Len() {
+					if _, in, _ := s.file(i); in.letters&^s.keywords.named() != 0 {
+						return fmt.Errorf("letters %b without a name", in.letters)
+					}
+				}
+				return same(ids["INBOX"], "a", "b")
+			})
+		},
+	},
+	{
+		name:  "TestCase36Create",
+		setup: func(w *world) error { return nil },
+		run: func(w *world) error {
+			if err := w.user.Create(context.Background(), "New/Sub", `\Important`); err != nil {
+				return err
+			}
+			w.validity["New/Sub"] = 0
+			return w.fill("New/Sub", "n")
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			boxes, err := w.user.Mailboxes(context.Background())
+			if err != nil {
+				return err
+			}
+			for _, b := range boxes {
+				if b.Name == "New/Sub" && b.SpecialUse != `\Important` {
+					return errors.New("the folder is not whole")
+				}
+			}
+			if _, ok := ids["New/Sub"]; done && !ok {
+				return errors.New("the folder is not there")
+			}
+			return nil
+		},
+	},
+	{
+		name: "TestCase36Rename",
+		setup: func(w *world) error {
+			for _, n := range []string{"A", "A/B", "A/B/C"} {
+				if err := w.user.Create(context.Background(), n, ""); err != nil {
+					return err
+				}
+				if err := w.fill(n, "in "+n); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		run: func(w *world) error {
+			for _, n := range []string{"A", "A/B", "A/B/C"} {
+				delete(w.told, n)
+				delete(w.validity, n)
+				delete(w.modseq, n)
+			}
+			return w.user.Rename(context.Background(), "A", "Z/Y")
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			old := len(ids["A"]) + len(ids["A/B"]) + len(ids["A/B/C"])
+			now := len(ids["Z/Y"]) + len(ids["Z/Y/B"]) + len(ids["Z/Y/B/C"])
+			if !(old == 3 && now == 0 && !done || old == 0 && now == 3) {
+				return fmt.Errorf("%d folders have the old names, %d the new ones", old, now)
+			}
+			return nil
+		},
+	},
+	{
+		name: "TestCase36Delete",
+		setup: func(w *world) error {
+			if err := w.user.Create(context.Background(), "Gone", ""); err != nil {
+				return err
+			}
+			return w.fill("Gone", "x", "y", "z")
+		},
+		run: func(w *world) error {
+			for _, id := range []string{"x", "y", "z"} {
+				w.inFlight[id] = true
+			}
+			return w.user.Delete(context.Background(), "Gone")
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			if list, ok := ids["Gone"]; ok && (done || len(list) != 3) {
+				return fmt.Errorf("the folder is there with %q", list)
+			}
+			return nil
+		},
+	},
+	{
+		name:  "Subscribe",
+		setup: func(w *world) error { return nil },
+		run:   func(w *world) error { return w.user.Subscribe(context.Background(), "Some/Where") },
+		check: func(w *world, done bool, ids map[string][]string) error {
+			names, err := w.user.Subscriptions(context.Background())
+			if err != nil {
+				return err
+			}
+			if len(names) < 6 || done && !slices.Contains(names, "Some/Where") {
+				return fmt.Errorf("subscriptions %q", names)
+			}
+			return nil
+		},
+	},
+	{
+		name:  "FirstUse",
+		setup: func(w *world) error { return nil },
+		run: func(w *world) error {
+			u, err := w.store.User(context.Background(), "new@example.org")
+			if err != nil {
+				return err
+			}
+			defer u.Release()
+			st, err := u.Stage(context.Background(), newText("hello"))
+			if err != nil {
+				return err
+			}
+			defer st.Discard()
+			_, err = u.Deliver(context.Background(), st, "INBOX", 0)
+			return err
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			u, err := w.store.User(context.Background(), "new@example.org")
+			if err != nil {
+				return err
+			}
+			defer u.Release()
+			st, err := u.Status(context.Background(), "INBOX")
+			if err != nil || done && st.Messages != 1 {
+				return fmt.Errorf("INBOX has %d messages, %w", st.Messages, err)
+			}
+			boxes, err := u.Mailboxes(context.Background())
+			if err != nil || len(boxes) != 6 {
+				return fmt.Errorf("%d mailboxes, %w", len(boxes), err)
+			}
+			return nil
+		},
+	},
+}
+
+func (w *world) appendAll(name string, ids ...string) error {
+	return w.with(name, func(m *Mailbox) error {
+		var all []Append
+		for _, id := range ids {
+			st, err := w.stage(id)
+			if err != nil {
+				return err
+			}
+			all = append(all, Append{Staged: st, Flags: FlagSeen})
+		}
+		if _, err := m.Append(context.Background(), all); err != nil {
+			return err
+		}
+		return w.learn(m)
+	})
+}
+
+// commit notes the modseq that a client was told.
+func (w *world) commit(m *Mailbox) error {
+	s := m.State()
+	if err := m.Commit(context.Background(), s); err != nil || w.fs.Dead() {
+		return err
+	}
+	w.modseq[m.Name()] = s.HighestModSeq()
+	return nil
+}
+
+func noDoubles(ids []string) error {
+	seen := map[string]bool{}
+	for _, id := range ids {
+		if seen[id] {
+			return fmt.Errorf("%s is there twice", id)
+		}
+		seen[id] = true
+	}
+	return nil
+}
+
+func allOrNone(ids []string, group ...string) error {
+	n := 0
+	for _, id := range group {
+		if slices.Contains(ids, id) {
+			n++
+		}
+	}
+	if n != 0 && n != len(group) {
+		return fmt.Errorf("%d of %d are there: %q", n, len(group), ids)
+	}
+	return noDoubles(ids)
+}
+
+func same(ids []string, want ...string) error {
+	if !slices.Equal(ids, want) {
+		return fmt.Errorf("found %q, want %q", ids, want)
+	}
+	return nil
+}
