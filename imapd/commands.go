@@ -28,6 +28,8 @@ type command struct {
 	holdsSeqs bool
 	// bySeq: it cannot be used after UIDONLY (RFC 9586 3).
 	bySeq bool
+	// renames: it may change the list of mailboxes, which other sessions may want to know of.
+	renames bool
 	// looks: it asks for news, so the store looks at the disk before the answer.
 	looks bool
 }
@@ -56,11 +58,11 @@ var commands = map[string]command{
 	"NAMESPACE":   {in: loggedIn, run: (*session).namespace},
 	"LIST":        {in: loggedIn, run: (*session).list},
 	"LSUB":        {in: loggedIn, run: (*session).lsub},
-	"SUBSCRIBE":   {in: loggedIn, run: (*session).subscribe},
-	"UNSUBSCRIBE": {in: loggedIn, run: (*session).unsubscribe},
-	"CREATE":      {in: loggedIn, run: (*session).create},
-	"DELETE":      {in: loggedIn, run: (*session).delete},
-	"RENAME":      {in: loggedIn, run: (*session).rename},
+	"SUBSCRIBE":   {in: loggedIn, run: (*session).subscribe, renames: true},
+	"UNSUBSCRIBE": {in: loggedIn, run: (*session).unsubscribe, renames: true},
+	"CREATE":      {in: loggedIn, run: (*session).create, renames: true},
+	"DELETE":      {in: loggedIn, run: (*session).delete, renames: true},
+	"RENAME":      {in: loggedIn, run: (*session).rename, renames: true},
 	"STATUS":      {in: loggedIn, run: (*session).status},
 	"APPEND":      {in: loggedIn, run: (*session).append},
 	"SELECT":      {in: loggedIn, run: (*session).selectMailbox},
@@ -68,6 +70,7 @@ var commands = map[string]command{
 	"IDLE":        {in: loggedIn, run: (*session).idle, looks: true},
 
 	"COMPRESS":       {in: loggedIn, run: (*session).compress},
+	"NOTIFY":         {in: loggedIn, run: (*session).notify},
 	"ESEARCH":        {in: loggedIn, run: (*session).esearch},
 	"GETQUOTA":       {in: loggedIn, run: (*session).getQuota},
 	"GETQUOTAROOT":   {in: loggedIn, run: (*session).getQuotaRoot},
@@ -129,6 +132,9 @@ func (s *session) command() error {
 		if e := s.update(r, cmd); e != nil {
 			return e
 		}
+	}
+	if cmd.renames && err == nil {
+		s.srv.sessions.poke(s.account.ID)
 	}
 	return s.answer(r, err)
 }

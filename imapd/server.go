@@ -193,6 +193,24 @@ func (r *registry) remove(c *session) {
 	}
 }
 
+// setWake says where a session wants to hear of other sessions' changes to the mailboxes of its user.
+func (r *registry) setWake(c *session, wake chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.wake = wake
+}
+
+// poke tells the user's sessions that the list of mailboxes has changed.
+func (r *registry) poke(id account.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.users[id] {
+		if c.wake != nil {
+			wakeUp(c.wake)
+		}
+	}
+}
+
 func (r *registry) each(f func(*session)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

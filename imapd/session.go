@@ -36,12 +36,14 @@ type session struct {
 	enabled  feature
 	saved    wire.Ranges // UIDs of the last SEARCH RETURN (SAVE), RFC 9051 6.4.4.4
 	contexts []*searchContext
+	notifier *notifier // after NOTIFY SET
 	started  time.Time
 	deadline time.Time // for what is being read
 	commands int
 	unknown  int
 	errors   int // in a row
 
+	wake   chan struct{}          // the notifier's, under the registry's lock
 	kicked atomic.Pointer[string] // why the session must end
 }
 
@@ -162,8 +164,30 @@ func (s *session) await() error {
 	} else {
 		s.deadline = time.Now().Add(s.srv.cfg.IdleTimeout)
 	}
+	if s.notifier != nil {
+		return s.awaitNotified()
+	}
 	s.dec.Release()
 	if err := s.dec.Wait(); err != nil {
+		return s.bye(err)
+	}
+	return nil
+}
+
+// awaitNotified tells news while it waits (RFC 5465).
+func (s *session) awaitNotified() error {
+	if s.dec.Buffered() > 0 {
+		return nil
+	}
+	if s.notifier.view != s.view {
+		s.notifier.forward(s.view)
+		wakeUp(s.notifier.wake) // what came in between
+	}
+	if err := s.enc.Flush(); err != nil {
+		return err
+	}
+	first := s.readAside(func() ([]byte, error) { return nil, s.dec.Wait() })
+	if err := s.watch(first, s.notifier.wake, s.tellNotify, false); err != nil {
 		return s.bye(err)
 	}
 	return nil
@@ -209,6 +233,7 @@ func (s *session) bye(err error) error {
 
 // end gives everything back.
 func (s *session) end() {
+	s.stopNotify()
 	s.closeView()
 	if s.user != nil {
 		s.srv.sessions.remove(s)

@@ -11,6 +11,7 @@ func (s *session) unauthenticate(r *request) error {
 	if err := r.End(); err != nil {
 		return err
 	}
+	s.stopNotify()
 	s.closeView()
 	s.srv.sessions.remove(s)
 	s.user.Release()

@@ -1,0 +1,404 @@
+package imapd
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+
+	"buzon/maildir"
+)
+
+// NOTIFY (RFC 5465): a client names mailboxes and events, and is told of them at any time, not only between its commands. The mailboxes are watched as a
+// selected one is during IDLE; what is told is the difference between what they were and what they are.
+
+// A notifyEvent is what a client wants to hear of.
+type notifyEvent uint8
+
+const (
+	messageNew notifyEvent = 1 << iota
+	messageExpunge
+	flagChange
+	mailboxName
+	subscriptionChange
+)
+
+var notifyEvents = map[string]notifyEvent{
+	"MESSAGENEW": messageNew, "MESSAGEEXPUNGE": messageExpunge, "FLAGCHANGE": flagChange, "MAILBOXNAME": mailboxName,
+	"SUBSCRIPTIONCHANGE": subscriptionChange,
+}
+
+var errBadEvent = no("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)", "Some of the events are not known")
+
+// A notifyRule is one event-group: the first rule that takes a mailbox decides.
+type notifyRule struct {
+	filter mailboxFilter
+	events notifyEvent
+	fetch  *fetchOrder // what to send of a new message in the selected mailbox
+}
+
+// A notifier is what NOTIFY SET leaves behind.
+type notifier struct {
+	rules   []notifyRule
+	wake    chan struct{} // something has happened
+	stop    chan struct{} // ends the forwarding goroutine
+	known   []maildir.Info
+	watched map[string]*watchedMailbox
+	view    *view // whose changes are forwarded
+	viewSub *maildir.Subscription
+}
+
+// A watchedMailbox is one that is not selected.
+type watchedMailbox struct {
+	box   *maildir.Mailbox
+	sub   *maildir.Subscription
+	state *maildir.State // as the client was told
+}
+
+// mostWatched bounds what one session may keep open.
+const mostWatched = 1000
+
+// notify is NOTIFY.
+func (s *session) notify(r *request) error {
+	r.SP()
+	if r.HasWord("NONE") {
+		if err := r.End(); err != nil {
+			return err
+		}
+		s.stopNotify()
+		return nil
+	}
+	if !r.HasWord("SET") {
+		r.Fail("expected SET or NONE")
+	}
+	r.SP()
+	status := r.HasWord("STATUS")
+	if status {
+		r.SP()
+	}
+	rules, unknown := s.readNotifyRules(r)
+	if err := r.End(); err != nil {
+		return err
+	}
+	if unknown {
+		return errBadEvent
+	}
+	for _, rule := range rules {
+		// RFC 5465 5: MessageNew and MessageExpunge come together, FlagChange with both.
+		if m := rule.events & (messageNew | messageExpunge); m != 0 && m != messageNew|messageExpunge || rule.events&flagChange != 0 && m == 0 {
+			return bad("MessageNew and MessageExpunge go together, and FlagChange with them")
+		}
+	}
+	return s.startNotify(rules, status)
+}
+
+func (s *session) readNotifyRules(r *request) (rules []notifyRule, unknown bool) {
+	for {
+		r.Expect('(')
+		rule := notifyRule{filter: readMailboxFilter(r)}
+		r.SP()
+		if !r.HasWord("NONE") {
+			r.Expect('(')
+			for r.Err() == nil {
+				unknown = s.readNotifyEvent(r, &rule) || unknown
+				if !r.Is(' ') {
+					break
+				}
+			}
+			r.Expect(')')
+		}
+		r.Expect(')')
+		rules = append(rules, rule)
+		if !r.Item() || !r.Is(' ') {
+			return rules, unknown
+		}
+	}
+}
+
+func (s *session) readNotifyEvent(r *request, rule *notifyRule) (unknown bool) {
+	e, ok := notifyEvents[r.Word()]
+	rule.events |= e
+	if e == messageNew && r.Peek() == ' ' && r.PeekAt(1) == '(' {
+		o := &fetchOrder{}
+		r.SP().List(func() { o.readItem(r, false) })
+		o.add(itemUID)
+		rule.fetch = o
+	}
+	return !ok
+}
+
+// startNotify replaces whatever was asked for before.
+func (s *session) startNotify(rules []notifyRule, status bool) error {
+	s.stopNotify()
+	infos, err := s.user.Mailboxes(s.ctx)
+	if err != nil {
+		return err
+	}
+	n := &notifier{rules: rules, wake: make(chan struct{}, 1), known: infos, watched: make(map[string]*watchedMailbox)}
+	s.notifier = n
+	s.srv.sessions.setWake(s, n.wake)
+	if err := s.watchMailboxes(infos, status); err != nil {
+		s.stopNotify()
+		return err
+	}
+	n.forward(s.view)
+	return nil
+}
+
+func (s *session) stopNotify() {
+	n := s.notifier
+	if n == nil {
+		return
+	}
+	s.notifier = nil
+	s.srv.sessions.setWake(s, nil)
+	n.unforward()
+	for _, w := range n.watched {
+		w.close()
+	}
+}
+
+func (w *watchedMailbox) close() {
+	w.sub.Close()
+	w.box.Close()
+}
+
+// eventsOf are the events wanted of a mailbox that is not selected.
+func (n *notifier) eventsOf(info maildir.Info) notifyEvent {
+	for _, rule := range n.rules {
+		if rule.filter.match(info) {
+			return rule.events
+		}
+	}
+	return 0
+}
+
+// selected is the rule for the selected mailbox, if there is one.
+func (n *notifier) selected() *notifyRule {
+	for i := range n.rules {
+		if n.rules[i].filter.selected() {
+			return &n.rules[i]
+		}
+	}
+	return nil
+}
+
+// watchMailboxes opens the mailboxes whose messages matter and closes others; with status, the client is told where they stand (RFC 5465 3.1).
+func (s *session) watchMailboxes(infos []maildir.Info, status bool) error {
+	n := s.notifier
+	want := make(map[string]bool)
+	for _, info := range infos {
+		if !info.NoSelect && n.eventsOf(info)&(messageNew|messageExpunge|flagChange) != 0 {
+			want[info.Name] = true
+		}
+	}
+	if len(want) > mostWatched {
+		return no("NOTIFICATIONOVERFLOW", "Too many mailboxes to watch")
+	}
+	for name, w := range n.watched {
+		if !want[name] {
+			w.close()
+			delete(n.watched, name)
+		}
+	}
+	for _, info := range infos {
+		if !want[info.Name] || n.watched[info.Name] != nil {
+			continue
+		}
+		box, err := s.user.Open(s.ctx, info.Name)
+		if errors.Is(err, maildir.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		n.watched[info.Name] = &watchedMailbox{box: box, sub: box.Subscribe(), state: box.State()}
+		if status && (s.view == nil || s.view.name != info.Name) {
+			if err := s.writeNotifyStatus(info.Name, box.State(), n.eventsOf(info)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// forward gathers the signals of all watched mailboxes, and of the selected one, in one channel.
+func (n *notifier) forward(v *view) {
+	n.unforward()
+	n.stop = make(chan struct{})
+	n.view = v
+	cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(n.stop)}}
+	if v != nil {
+		n.viewSub = v.box.Subscribe()
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(n.viewSub.C)})
+	}
+	for _, w := range n.watched {
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(w.sub.C)})
+	}
+	go func() {
+		for {
+			if i, _, _ := reflect.Select(cases); i == 0 {
+				return
+			}
+			wakeUp(n.wake)
+		}
+	}()
+}
+
+func (n *notifier) unforward() {
+	if n.stop != nil {
+		close(n.stop)
+		n.stop = nil
+	}
+	if n.viewSub != nil {
+		n.viewSub.Close()
+		n.viewSub = nil
+	}
+}
+
+func wakeUp(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// tellNotify tells everything that has happened, between commands or during IDLE.
+func (s *session) tellNotify() error {
+	n := s.notifier
+	if n == nil {
+		return nil
+	}
+	if err := s.tellMailboxNames(); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(mapKeys(n.watched)) {
+		if err := s.tellWatched(name, n.watched[name]); err != nil {
+			return err
+		}
+	}
+	return s.tellSelected()
+}
+
+func mapKeys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// tellSelected tells the news of the selected mailbox, if the client wants them without asking.
+func (s *session) tellSelected() error {
+	rule := s.notifier.selected()
+	if rule == nil || s.view == nil || rule.events == 0 {
+		return nil
+	}
+	top := maildir.UID(s.view.topUID())
+	if err := s.sync(syncOptions{expunge: rule.filter.kind == "SELECTED", withUID: true}); err != nil || rule.fetch == nil {
+		return err
+	}
+	// RFC 5465 5.2: what the client wants to know of new messages follows at once.
+	lo := s.view.upper(top)
+	if lo == s.view.len() {
+		return nil
+	}
+	f := &fetcher{s: s, o: rule.fetch, content: content{s: s, box: s.view.box}}
+	defer f.content.close()
+	return f.run(spans{{lo, s.view.len()}}, false)
+}
+
+func (s *session) tellWatched(name string, w *watchedMailbox) error {
+	next := w.box.State()
+	if next == w.state {
+		return nil
+	}
+	ch := w.box.Changes(w.state, next)
+	w.state = next
+	if s.view != nil && s.view.name == name {
+		return nil // the selected mailbox has its own news
+	}
+	i := slices.IndexFunc(s.notifier.known, func(info maildir.Info) bool { return info.Name == name })
+	if i < 0 {
+		return nil
+	}
+	events := s.notifier.eventsOf(s.notifier.known[i])
+	var happened notifyEvent
+	if len(ch.Added) > 0 {
+		happened |= messageNew
+	}
+	if len(ch.Vanished) > 0 {
+		happened |= messageExpunge
+	}
+	if len(ch.Changed) > 0 {
+		happened |= flagChange
+	}
+	if happened&events == 0 {
+		return nil
+	}
+	return s.writeNotifyStatus(name, next, events)
+}
+
+// writeNotifyStatus is how a mailbox that is not selected shows its news (RFC 5465 4).
+func (s *session) writeNotifyStatus(name string, st *maildir.State, events notifyEvent) error {
+	s.enc.Raw("* STATUS ").Mailbox(name).Raw(" (MESSAGES ").Num(uint64(st.Len()))
+	s.enc.Raw(" UIDNEXT ").Num(uint64(st.UIDNext())).Raw(" UIDVALIDITY ").Num(uint64(st.UIDValidity()))
+	if events&flagChange != 0 {
+		s.enc.Raw(" UNSEEN ").Num(uint64(st.Unseen()))
+		if s.has(condstore) {
+			s.enc.Raw(" HIGHESTMODSEQ ").Num(uint64(st.HighestModSeq()))
+		}
+	}
+	s.enc.Raw(")\r\n")
+	return nil
+}
+
+// tellMailboxNames compares the mailboxes with those that the client knows of.
+func (s *session) tellMailboxNames() error {
+	n := s.notifier
+	infos, err := s.user.Mailboxes(s.ctx)
+	if err != nil {
+		return err
+	}
+	if slices.Equal(infos, n.known) {
+		return nil
+	}
+	old := make(map[string]maildir.Info, len(n.known))
+	for _, info := range n.known {
+		old[info.Name] = info
+	}
+	l := &listing{extended: true, showSubscribed: true}
+	tell := func(info maildir.Info) {
+		s.enc.Raw("* LIST (")
+		s.writeAttributes(l, info)
+		s.enc.Raw(`) "/" `).Mailbox(info.Name).CRLF()
+	}
+	for _, info := range infos {
+		was, known := old[info.Name]
+		delete(old, info.Name)
+		events := n.eventsOf(info)
+		switch {
+		case !known || was.NoSelect != info.NoSelect:
+			if events&mailboxName != 0 {
+				tell(info)
+			}
+		case was.Subscribed != info.Subscribed:
+			if events&subscriptionChange != 0 {
+				tell(info)
+			}
+		}
+	}
+	for _, info := range n.known {
+		if _, gone := old[info.Name]; gone && n.eventsOf(info)&mailboxName != 0 {
+			info.NoSelect, info.HasChildren = true, false
+			tell(info)
+		}
+	}
+	n.known = infos
+	if err := s.watchMailboxes(infos, false); err != nil {
+		return err
+	}
+	n.forward(s.view)
+	return nil
+}
