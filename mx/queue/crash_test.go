@@ -3,61 +3,80 @@ package queue
 import (
 	"context"
 	"fmt"
-	"os"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"buzon/internal/durable"
+	"buzon/internal/durable/crashfs"
 	"buzon/internal/smtp"
 )
 
 // The life of four messages is stopped after every step that changes the disk,
-// and the queue opened again: the spool is in a state that docs/queue.md calls
-// legal, whoever was acknowledged gets his message or his sender a notice, and
-// only an attempt that was under way is repeated.
+// by the death of the process and by the end of the power, and the queue opened
+// again: the spool is in a state that docs/queue.md calls legal, whoever was
+// acknowledged gets his message or his sender a notice, and only an attempt that
+// was under way is repeated.
 func TestStopAfterEveryStep(t *testing.T) {
-	steps := liveAndDie(t, 0)
-	if steps < 100 {
-		t.Fatalf("a life has %d steps: the hook does not count", steps)
-	}
-	for last := int64(1); last <= steps; last++ {
-		if ok := t.Run(fmt.Sprintf("%03d", last), func(t *testing.T) { liveAndDie(t, last) }); !ok && testing.Short() {
-			return
-		}
+	for _, how := range []struct {
+		name  string
+		mode  crashfs.Mode
+		seeds uint64
+	}{{"kill", crashfs.Everything, 1}, {"nothing", crashfs.Nothing, 1}, {"ordered", crashfs.Ordered, 1}, {"random", crashfs.Random, 3}} {
+		t.Run(how.name, func(t *testing.T) {
+			steps := liveAndDie(t, -1, how.mode, 0)
+			if steps < 100 {
+				t.Fatalf("a life has %d steps: they are not counted", steps)
+			}
+			for seed := range how.seeds {
+				for last := range steps {
+					t.Run(fmt.Sprintf("%03d-%d", last, seed), func(t *testing.T) { liveAndDie(t, last, how.mode, seed) })
+				}
+			}
+		})
 	}
 }
 
-// liveAndDie runs the story up to the step, checks what lies on the disk, lets
-// a second queue finish, and checks the outcome. It returns the steps made.
-func liveAndDie(t *testing.T, last int64) (steps int64) {
+// liveAndDie runs the story up to the step, checks what is left on the disk,
+// lets a second queue finish, and checks the outcome. It returns the steps made.
+func liveAndDie(t *testing.T, last int, how crashfs.Mode, seed uint64) (steps int) {
 	inBubble(t, func(t *testing.T) {
-		dir := memoryDir(t)
-		m := &mortal{last: last}
-		w := newWorld(t)
-		w.dead = m.dead
-		w.answer = script
-		acknowledged := firstLife(w, m, dir)
-		if last > 0 {
-			checkLegal(t, dir)
+		disk := crashfs.New(time.Now())
+		if last >= 0 {
+			disk.CutAfter(last)
 		}
-		w.dead = func() bool { return false }
+		w := newWorld(t)
+		w.dead = disk.Dead
+		w.answer = script
+		acknowledged := firstLife(w, disk)
+		steps = disk.Ops()
+		if last >= 0 {
+			disk = disk.Restart(how, rand.New(rand.NewPCG(seed, uint64(last))))
+			checkLegal(t, disk)
+		}
+		w.dead = disk.Dead
 		before := tallies(w)
-		q := w.open(shortLife(w, dir), nil)
+		q := w.open(shortLife(w), disk.Root())
 		if id, ok := acknowledged[3]; ok {
 			_ = q.Release(id) // it may be held still, or delivered
 		}
 		pass(2 * time.Hour)
 		q.stop()
 		checkOutcome(w, acknowledged, before)
-		if left := files(t, dir); len(left) > 0 {
+		if left := disk.Tree(); len(left) > 0 {
 			t.Errorf("left in the spool: %v", left)
 		}
-		steps = m.steps.Load()
 	})
 	return steps
+}
+
+// shortLife is a configuration under which the story ends within two hours.
+func shortLife(w *world) Config {
+	cfg := w.config("")
+	cfg.Schedule = Schedule{Retry: []time.Duration{10 * time.Minute, 20 * time.Minute}, WarnAfter: 20 * time.Minute, GiveUpAfter: time.Hour}
+	return cfg
 }
 
 // script is what the hosts say: one takes at once, one refuses, one takes at
@@ -82,22 +101,13 @@ var story = [][]string{
 	{"held@live.test"},
 }
 
-// shortLife is a configuration under which the story ends within two hours.
-func shortLife(w *world, dir string) Config {
-	cfg := w.config(dir)
-	cfg.Schedule = Schedule{Retry: []time.Duration{10 * time.Minute, 20 * time.Minute}, WarnAfter: 20 * time.Minute, GiveUpAfter: time.Hour}
-	return cfg
-}
-
 // firstLife submits the story's messages and runs the queue until it dies, or
 // for two hours. It returns the ids of those that were acknowledged.
-func firstLife(w *world, m *mortal, dir string) (acknowledged map[int]string) {
-	root, err := durable.OpenDir(dir)
-	check(w.t, err)
+func firstLife(w *world, disk *crashfs.FS) (acknowledged map[int]string) {
 	acknowledged = make(map[int]string)
-	q, err := openIn(m.dir(root), shortLife(w, dir))
+	q, err := openIn(disk.Root(), shortLife(w))
 	if err != nil {
-		if !m.dead() {
+		if !disk.Dead() {
 			w.t.Fatal(err)
 		}
 		return acknowledged
@@ -108,7 +118,7 @@ func firstLife(w *world, m *mortal, dir string) (acknowledged map[int]string) {
 	go func() { done <- q.Run(ctx) }()
 	for i, to := range story {
 		id, err := q.Submit(context.Background(), envelope(to...), stringsReader(text))
-		if err != nil && !m.dead() {
+		if err != nil && !disk.Dead() {
 			w.t.Fatal(err)
 		}
 		if err == nil {
@@ -119,7 +129,7 @@ func firstLife(w *world, m *mortal, dir string) (acknowledged map[int]string) {
 	held := acknowledged[3]
 	_ = q.Hold(held)
 	for n := range 12 {
-		if pass(10 * time.Minute); m.dead() {
+		if pass(10 * time.Minute); disk.Dead() {
 			break
 		}
 		if n == 3 {
@@ -182,11 +192,11 @@ func checkOutcome(w *world, acknowledged map[int]string, before map[string]tally
 
 // checkLegal compares the spool on disk with the table of legal states in
 // docs/queue.md.
-func checkLegal(t *testing.T, dir string) {
+func checkLegal(t *testing.T, disk *crashfs.FS) {
 	t.Helper()
 	places := make(map[string][]string) // id → directories
-	for _, f := range files(t, dir) {
-		place, id, ok := strings.Cut(f, "/")
+	for _, f := range disk.Tree() {
+		place, id, ok := strings.Cut(strings.TrimPrefix(f, "/"), "/")
 		if !ok {
 			t.Errorf("%s lies in the spool", f)
 		}
@@ -196,9 +206,10 @@ func checkLegal(t *testing.T, dir string) {
 		places[id] = append(places[id], place)
 	}
 	for id, in := range places {
+		in = slices.DeleteFunc(in, func(place string) bool { return place == "tmp" }) // alone, or beside message/
 		slices.Sort(in)
 		switch strings.Join(in, " ") {
-		case "tmp", // being submitted
+		case "", // being submitted
 			"message",                         // queued, never attempted to the end
 			"active message",                  // being attempted for the first time
 			"message state",                   // deferred, held
@@ -208,20 +219,15 @@ func checkLegal(t *testing.T, dir string) {
 			t.Errorf("%s lies in %v", id, in)
 		}
 		if slices.Contains(in, "message") {
-			if _, err := os.Stat(dir + "/message/" + id); err != nil {
-				t.Error(err)
-			}
-			checkWhole(t, dir, id)
+			checkWhole(t, disk, id)
 		}
 	}
 }
 
 // checkWhole reads an entry as the queue would.
-func checkWhole(t *testing.T, dir, id string) {
+func checkWhole(t *testing.T, disk *crashfs.FS, id string) {
 	t.Helper()
-	root, err := durable.OpenDir(dir)
-	check(t, err)
-	s, err := openSpool(root, nil)
+	s, err := openSpool(disk.Root(), nil)
 	check(t, err)
 	defer s.close()
 	l, err := s.open(id)
