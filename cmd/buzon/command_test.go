@@ -206,6 +206,20 @@ func TestRootBecomesOwner(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	server, log := s.process("serve"), &logBuffer{}
+	server.Stderr = log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	log.wait(t, "msg=ready", "uid=54321")
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", server.Process.Pid))
+	if !strings.Contains(string(status), "Uid:\t54321\t54321\t54321\t54321\nGid:\t54322\t54322\t54322\t54322\n") {
+		t.Errorf("the server's status:\n%s", status)
+	}
+	server.Process.Signal(syscall.SIGTERM)
+	if err := server.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, log)
+	}
 	err := filepath.WalkDir(s.data, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // makeData makes the data directory where it is absent, for its owner alone.
@@ -33,6 +35,9 @@ func becomeOwner(dir string, log *slog.Logger) error {
 		if uid == 0 {
 			log.Warn("running as root: better give the data directory to a user of its own", "path", dir)
 		}
+		return nil
+	case os.Geteuid() != 0 && unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK) == nil:
+		log.Warn("the data belongs to another user", "path", dir, "uid", uid) // as on a shared volume
 		return nil
 	case os.Geteuid() != 0:
 		return fmt.Errorf("%s belongs to user %d, and buzon runs as user %d: run it as that user, or change the owner of everything there", dir, uid, os.Geteuid())

@@ -116,6 +116,9 @@ func open(cfg *config, path string, logTo io.Writer) (_ *host, err error) {
 	if err := becomeOwner(cfg.Data, h.log); err != nil {
 		return nil, err
 	}
+	if _, err := readLimited(path, maxConfig); err != nil {
+		h.log.Warn("this user cannot read the configuration: a reload will be refused", "err", err)
+	}
 	unlock, err := durable.Lock(cfg.path(lockName))
 	if err != nil {
 		return nil, lockError(cfg, err)
