@@ -106,8 +106,11 @@ func (m *Mailbox) addArrivals(d *draft, all []*arrival) {
 		if more := m.overflow[a.base]; more != nil {
 			r.keywords |= m.overflowSet(d, more)
 		}
-		if a.file.isNew {
+		switch {
+		case a.file.isNew:
 			r.where |= inNew
+		case a.ours:
+			r.where |= unclaimed
 		}
 		d.add(r)
 	}

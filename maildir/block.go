@@ -43,13 +43,19 @@ type block struct {
 const unknownDate = int64(-1) << 63
 
 // fileInfo is where a message's file is: its info, as a number in the mailbox's
-// table of infos, and whether it is in new/.
+// table of infos, and whether it is in new/. A message that was appended or copied
+// with flags goes to cur/ at once; it is unclaimed until a session takes it as
+// \Recent (RFC 3501 6.4.7).
 type fileInfo uint32
 
-const inNew fileInfo = 1 << 31
+const (
+	inNew     fileInfo = 1 << 31
+	unclaimed fileInfo = 1 << 30
+)
 
-func (f fileInfo) number() int { return int(f &^ inNew) }
-func (f fileInfo) isNew() bool { return f&inNew != 0 }
+func (f fileInfo) number() int    { return int(f &^ (inNew | unclaimed)) }
+func (f fileInfo) isNew() bool    { return f&inNew != 0 }
+func (f fileInfo) isRecent() bool { return f&(inNew|unclaimed) != 0 }
 
 // row is one message as it is added.
 type row struct {

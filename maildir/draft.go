@@ -103,7 +103,7 @@ func (d *draft) count(f Flags, w fileInfo, stored int64, sign int) {
 	if f&FlagDeleted != 0 {
 		d.deleted += sign
 	}
-	if w.isNew() {
+	if w.isRecent() {
 		d.recent += sign
 	}
 	if stored > 0 {

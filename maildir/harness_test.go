@@ -211,7 +211,7 @@ func (h *harness) invariants(s *State) {
 		if msg.Flags&FlagDeleted != 0 {
 			deleted++
 		}
-		if _, _, isNew := s.file(i); isNew {
+		if sl := s.slot(i); s.blocks[sl.block()].where[sl.row()].isRecent() {
 			recent++
 		}
 		if msg.ModSeq > s.highest {

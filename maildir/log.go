@@ -122,6 +122,17 @@ func appendDraft(b []byte, d *draft) []byte {
 	return b
 }
 
+// place is fileInfo without the number, as it is written.
+func (f fileInfo) place() uint32 { return uint32(f >> 30) }
+
+func (d *decoder) place() fileInfo {
+	v := d.uint()
+	if v > 2 {
+		d.fail()
+	}
+	return fileInfo(v&3) << 30
+}
+
 func encodeSets(d *draft) encoder {
 	e := encoder{byte(recordSet)}
 	var sets encoder
@@ -135,7 +146,7 @@ func encodeSets(d *draft) encoder {
 		b, r := d.blocks[sl.block()], sl.row()
 		sets.uint(uint64(uid))
 		sets.uint(uint64(b.modseq[r]))
-		sets.bool(b.where[r].isNew())
+		sets.uint(uint64(b.where[r].place()))
 		sets.text(d.infos[b.where[r].number()].raw)
 		sets.uint(uint64(b.keywords[r] &^ letterMask))
 		n++
@@ -155,7 +166,7 @@ func (e *encoder) row(s *State, i int) {
 	e.int(b.loadSaved(r))
 	e.text(string(b.fullName(r)))
 	e.uint(uint64(b.modseq[r]))
-	e.bool(b.where[r].isNew())
+	e.uint(uint64(b.where[r].place()))
 	e.text(s.infos[b.where[r].number()].raw)
 	e.uint(uint64(b.keywords[r] &^ letterMask))
 }
@@ -233,7 +244,7 @@ func (r *replay) add(d *decoder) {
 		x.ino, x.size, x.stored, x.date, x.saved = d.uint(), d.int(), d.int(), d.int(), d.int()
 		x.base, x.guid = splitFullName(d.text())
 		x.modseq = ModSeq(d.uint())
-		isNew, raw, overflow := d.bool(), d.text(), KeywordSet(d.uint())
+		place, raw, overflow := d.place(), d.text(), KeywordSet(d.uint())
 		if d.bad || x.base == "" || x.uid < r.d.next || x.uid == maxUID {
 			d.fail()
 			return
@@ -241,9 +252,7 @@ func (r *replay) add(d *decoder) {
 		x.where = r.d.info(raw)
 		in := r.d.infos[x.where]
 		x.flags, x.keywords = in.flags, in.letters|overflow&^letterMask
-		if isNew {
-			x.where |= inNew
-		}
+		x.where |= place
 		r.d.add(x)
 	}
 }
@@ -251,15 +260,12 @@ func (r *replay) add(d *decoder) {
 func (r *replay) set(d *decoder) {
 	for range d.count() {
 		uid, modseq := d.uid(), ModSeq(d.uint())
-		isNew, raw, overflow := d.bool(), d.text(), KeywordSet(d.uint())
+		place, raw, overflow := d.place(), d.text(), KeywordSet(d.uint())
 		if d.bad {
 			return
 		}
 		if i, ok := r.d.Find(uid); ok {
-			w := r.d.info(raw)
-			if isNew {
-				w |= inNew
-			}
+			w := r.d.info(raw) | place
 			r.d.set(i, w, overflow, modseq)
 		}
 	}

@@ -337,3 +337,26 @@ func TestTwentySeventhKeyword(t *testing.T) {
 		}
 	}
 }
+
+// RFC 3501 6.4.7: copies are \Recent in the target, flags or not.
+func TestAppendedWithFlagsIsRecentOnce(t *testing.T) {
+	h := newHarness(t).open()
+	h.append(h.inbox, 2, FlagSeen)
+	if n := h.inbox.State().Recent(); n != 2 {
+		t.Errorf("Recent() = %d", n)
+	}
+	if _, err := h.inbox.Store(h.ctx(), []UID{1}, Change{Op: Add, Flags: FlagFlagged}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := h.inbox.ClaimRecent(h.ctx())
+	if err != nil || !slices.Equal(got, []UID{1, 2}) {
+		t.Error(got, err)
+	}
+	for range 2 {
+		h.check(h.inbox.State(), "1 FS", "2 S")
+		if got, err := h.inbox.ClaimRecent(h.ctx()); err != nil || len(got) != 0 {
+			t.Error(got, err)
+		}
+		h.restart()
+	}
+}

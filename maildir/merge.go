@@ -19,6 +19,7 @@ type arrival struct {
 	base string
 	stat durable.Info
 	ok   bool // stat was read
+	ours bool // an append or a copy
 	uid  UID  // from the uidlist; 0 when it has none
 	keys string
 }
@@ -104,6 +105,9 @@ func (m *Mailbox) moved(d *draft, sl slot, to sighting) {
 		w |= inNew
 	}
 	b := d.blocks[sl.block()]
+	if !to.isNew {
+		w |= b.where[sl.row()] & unclaimed
+	}
 	d.set(i, w, b.keywords[sl.row()], m.nextModSeq())
 }
 

@@ -74,6 +74,7 @@ type renamed struct {
 	uid      UID
 	to       sighting
 	overflow KeywordSet
+	claimed  bool // a session took it as \Recent
 }
 
 func (m *Mailbox) storeSome(ctx context.Context, uids []UID, c Change, res *StoreResult) error {
@@ -231,8 +232,12 @@ func (m *Mailbox) publishRenamed(all []renamed) {
 		}
 		_, raw := splitName(r.to.name)
 		w := d.info(raw)
-		if r.to.isNew {
+		old := d.blocks[d.slot(i).block()].where[d.slot(i).row()]
+		switch {
+		case r.to.isNew:
 			w |= inNew
+		case old.isRecent() && !r.claimed:
+			w |= unclaimed // it left new/, but not for a session that takes it
 		}
 		d.set(i, w, r.overflow, modseq)
 	}
@@ -289,10 +294,17 @@ func (m *Mailbox) ClaimRecent(ctx context.Context) ([]UID, error) {
 	var uids []UID
 	for i, uid := range s.uids {
 		sl := s.slot(i)
-		if !s.blocks[sl.block()].where[sl.row()].isNew() {
+		where := s.blocks[sl.block()].where[sl.row()]
+		if !where.isRecent() {
 			continue
 		}
-		r := renamed{uid: uid, overflow: s.blocks[sl.block()].keywords[sl.row()]}
+		r := renamed{uid: uid, overflow: s.blocks[sl.block()].keywords[sl.row()], claimed: true}
+		if !where.isNew() {
+			base, in, _ := s.file(i)
+			r.to = sighting{isNew: false, name: base + in.raw}
+			done, uids = append(done, r), append(uids, uid)
+			continue
+		}
 		claimed := false
 		err := m.onFileLocked(ctx, s, i, func(dir durable.Dir, name string) error {
 			r.to = sighting{isNew: false, name: name}
