@@ -22,16 +22,16 @@ func readEnvelope(b []byte) envelope {
 	p := &envelopeParser{b: b}
 	p.skip('(')
 	var e envelope
-	e.date = p.nstring()
-	e.subject = p.nstring()
-	e.from = p.addresses()
-	p.addresses() // Sender
-	p.addresses() // Reply-To
-	e.to = p.addresses()
-	e.cc = p.addresses()
-	p.addresses() // Bcc
-	e.inReplyTo = p.nstring()
-	e.messageID = p.nstring()
+	e.date = string(p.nstring())
+	e.subject = string(p.nstring())
+	e.from = p.addresses(true)
+	p.addresses(false) // Sender
+	p.addresses(false) // Reply-To
+	e.to = p.addresses(true)
+	e.cc = p.addresses(true)
+	p.addresses(false) // Bcc
+	e.inReplyTo = string(p.nstring())
+	e.messageID = string(p.nstring())
 	return e
 }
 
@@ -48,8 +48,8 @@ func (p *envelopeParser) skip(c byte) bool {
 	return true
 }
 
-// nstring reads a quoted string, a literal or NIL, which is "".
-func (p *envelopeParser) nstring() string {
+// nstring reads a quoted string, a literal or NIL, which is empty. It is valid as long as the envelope is.
+func (p *envelopeParser) nstring() []byte {
 	switch {
 	case p.skip('"'):
 		return p.quoted()
@@ -61,47 +61,57 @@ func (p *envelopeParser) nstring() string {
 		}
 		p.b = p.b[min(len("}\r\n"), len(p.b)):]
 		n = min(n, len(p.b))
-		s := string(p.b[:n])
+		s := p.b[:n]
 		p.b = p.b[n:]
 		return s
 	default:
 		p.b = bytes.TrimPrefix(p.b, []byte("NIL"))
-		return ""
+		return nil
 	}
 }
 
-func (p *envelopeParser) quoted() string {
+func (p *envelopeParser) quoted() []byte {
+	end := bytes.IndexByte(p.b, '"')
+	if end < 0 {
+		end = len(p.b)
+	}
+	if bytes.IndexByte(p.b[:end], '\\') < 0 {
+		s := p.b[:end]
+		p.b = p.b[min(end+1, len(p.b)):]
+		return s
+	}
 	var out []byte
 	for i := 0; i < len(p.b); i++ {
 		switch c := p.b[i]; {
 		case c == '"':
-			out = append(out, p.b[:i]...)
 			p.b = p.b[i+1:]
-			return string(out)
+			return out
 		case c == '\\' && i+1 < len(p.b):
-			out = append(out, p.b[:i]...)
-			p.b = p.b[i+1:]
-			i = 0 // the escaped byte itself is content
+			i++
+			out = append(out, p.b[i])
+		default:
+			out = append(out, c)
 		}
 	}
-	return string(out)
+	p.b = nil
+	return out
 }
 
-// addresses reads a list and returns its first element, which may be the name of a group.
-func (p *envelopeParser) addresses() envelopeAddress {
+// addresses reads a list and returns its first element, which may be the name of a group, if it is wanted.
+func (p *envelopeParser) addresses(wanted bool) envelopeAddress {
 	var first envelopeAddress
 	if !p.skip('(') {
 		p.nstring() // NIL
 		return first
 	}
 	for p.skip('(') {
-		a := envelopeAddress{name: p.nstring()}
+		name := p.nstring()
 		p.nstring() // route
-		a.mailbox = p.nstring()
-		a.host = p.nstring()
+		mailbox, host := p.nstring(), p.nstring()
 		p.skip(')')
-		if first == (envelopeAddress{}) {
-			first = a
+		if wanted {
+			first = envelopeAddress{string(name), string(mailbox), string(host)}
+			wanted = false
 		}
 	}
 	p.skip(')')

@@ -1,9 +1,11 @@
 package imapd
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"buzon/internal/message"
 	"buzon/maildir"
@@ -28,12 +30,14 @@ func (p *searchReader) text() string {
 type needle struct {
 	folded string
 	ascii  string // in lower case, if it is plain
+	word   bool   // of letters and digits, which neither folding nor quoting can part
 }
 
 func newNeedle(text string) needle {
 	n := needle{folded: message.Fold(text)}
 	if isPlain(text) {
 		n.ascii = strings.ToLower(text)
+		n.word = text != "" && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) < 0
 	}
 	return n
 }
@@ -56,10 +60,31 @@ func (n *needle) in(value string) bool {
 	return strings.Contains(message.Fold(message.DecodeHeader(value)), n.folded)
 }
 
-// containsFold compares in any case; lower is in lower case, and neither is anything but US-ASCII.
-func containsFold(s, lower string) bool {
+// missing says of a whole header that no field of it can hold the text, where that is cheap to know: most headers of a mailbox need no closer look.
+func (n *needle) missing(header []byte) bool {
+	return n.word && bytes.IndexByte(header, '\\') < 0 && bytes.IndexByte(header, '(') < 0 &&
+		!bytes.Contains(header, encodedWord) && isASCII(header) && !containsFold(header, n.ascii)
+}
+
+var encodedWord = []byte("=?")
+
+func isASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// containsFold compares in any case; lower is in lower case and not empty, and neither is anything but US-ASCII.
+func containsFold[S string | []byte](s S, lower string) bool {
+	first := lower[0]
 	for i := 0; i+len(lower) <= len(s); i++ {
-		k := 0
+		if asciiLower(s[i]) != first {
+			continue
+		}
+		k := 1
 		for k < len(lower) && asciiLower(s[i+k]) == lower[k] {
 			k++
 		}
@@ -83,10 +108,14 @@ func (p *searchReader) header(field string) searchKey {
 	cached := isCached(field)
 	addresses := slices.ContainsFunc(addressFields, func(f string) bool { return strings.EqualFold(f, field) })
 	return searchKey{costHeader, func(c *candidate) (bool, error) {
-		h, err := c.header(cached)
-		if err != nil {
+		if c.at < 0 {
+			return false, maildir.ErrExpunged
+		}
+		raw, err := c.content.someHeader(cached)
+		if err != nil || text.missing(raw) {
 			return false, err
 		}
+		h := message.ParseHeader(raw)
 		for _, v := range h.Values(field) {
 			if text.folded == "" || text.in(v) || addresses && addressContains(v, text.folded) {
 				return true, nil
