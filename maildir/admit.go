@@ -33,7 +33,10 @@ func (m *Mailbox) admit(ctx context.Context, d *draft, arrivals []*arrival) erro
 	guid := m.uids.header.guid
 	m.guid.Store(&guid)
 	known, unknown := splitArrivals(arrivals, d.next)
-	slices.SortFunc(unknown, func(a, b *arrival) int { return compareArrival(a.base, b.base) })
+	for _, a := range unknown {
+		a.time = nameTime(a.base)
+	}
+	slices.SortFunc(unknown, func(a, b *arrival) int { return a.time.compare(b.time, a.base, b.base) })
 	next := max(m.uids.next(), d.next)
 	if uint64(next)+uint64(len(unknown)) >= uint64(maxUID) {
 		return fmt.Errorf("UIDs are used up: %w", ErrLimit)

@@ -20,6 +20,7 @@ type arrival struct {
 	stat durable.Info
 	ok   bool // stat was read
 	ours bool // an append or a copy
+	time arrivalTime
 	uid  UID  // from the uidlist; 0 when it has none
 	keys string
 }

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -68,42 +69,32 @@ func parseSize(s string) int64 {
 	return n
 }
 
-// nameTime returns the delivery time that a base claims, for the order in which
-// new messages get their UIDs (the order that Dovecot gives them, too).
-func nameTime(base string) (sec, usec int64) {
-	num, rest, _ := strings.Cut(base, ".")
-	sec, err := strconv.ParseInt(num, 10, 63)
-	if err != nil {
-		return 0, 0
+// arrivalTime is the delivery time that a base claims. New messages get their UIDs
+// in its order, as Dovecot gives them.
+type arrivalTime struct{ sec, usec int64 }
+
+func nameTime(base string) (t arrivalTime) {
+	dot := strings.IndexByte(base, '.')
+	if dot < 0 {
+		return t
 	}
-	if len(rest) > 1 && rest[0] == 'M' {
+	var err error
+	if t.sec, err = strconv.ParseInt(base[:dot], 10, 63); err != nil {
+		return arrivalTime{}
+	}
+	if rest := base[dot+1:]; len(rest) > 1 && rest[0] == 'M' {
 		end := 1
 		for end < len(rest) && end < 8 && rest[end] >= '0' && rest[end] <= '9' {
 			end++
 		}
-		usec, _ = strconv.ParseInt(rest[1:end], 10, 63)
+		t.usec, _ = strconv.ParseInt(rest[1:end], 10, 63)
 	}
-	return sec, usec
+	return t
 }
 
-// compareArrival orders bases as they get UIDs.
-func compareArrival(a, b string) int {
-	as, au := nameTime(a)
-	bs, bu := nameTime(b)
-	switch {
-	case as != bs:
-		return cmpInt(as, bs)
-	case au != bu:
-		return cmpInt(au, bu)
-	}
-	return strings.Compare(a, b)
-}
-
-func cmpInt(a, b int64) int {
-	if a < b {
-		return -1
-	}
-	return 1
+// compare orders two arrivals; of the same time the base decides.
+func (t arrivalTime) compare(o arrivalTime, base, oBase string) int {
+	return cmp.Or(cmp.Compare(t.sec, o.sec), cmp.Compare(t.usec, o.usec), strings.Compare(base, oBase))
 }
 
 // A namer makes bases that no other process makes: containers run many servers

@@ -248,6 +248,5 @@ func (u *User) sweepTmp() error {
 
 // isStageDir reports that a directory in tmp/ is one that Create builds in.
 func isStageDir(name string) bool {
-	sec, usec := nameTime(name)
-	return sec > 0 && usec >= 0
+	return nameTime(name).sec > 0
 }

@@ -30,12 +30,6 @@ type uidlist struct {
 // next is the UID that the next message gets at least.
 func (l *uidlist) next() UID { return max(l.header.next, l.last+1) }
 
-// unchanged reports whether the file is the one that was read, untouched.
-func (l *uidlist) unchanged(dir durable.Dir) bool {
-	in, err := dir.Stat(uidlistFile)
-	return err == nil && stampOf(in) == l.stamp && in.Size == l.parsed
-}
-
 // read reads what was added to the file since the last time, or all of it when
 // it is another file. replaced says that it was read from the start. fn gets
 // each record. fs.ErrNotExist: there is none; errUIDList: it cannot be used.
