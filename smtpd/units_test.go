@@ -7,34 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 
 	"buzon/internal/smtp"
 )
-
-func TestEnough(t *testing.T) {
-	const mb, gb = 1 << 20, 1 << 30
-	for _, tt := range []struct {
-		total, free   uint64
-		inodes, ifree uint64
-		size          int64
-		want          bool
-	}{
-		{gb, 500 * mb, 1e6, 1e6, 0, true},
-		{gb, 99 * mb, 1e6, 1e6, 0, false},
-		{gb, 120 * mb, 1e6, 1e6, 100 * mb, false}, // one and a half times its size
-		{gb, 160 * mb, 1e6, 1e6, 100 * mb, true},
-		{1000 * gb, 5 * gb, 1e6, 1e6, 0, false}, // 1 %
-		{gb, 500 * mb, 1e6, 999, 0, false},
-		{gb, 500 * mb, 0, 0, 0, true}, // btrfs counts no inodes
-	} {
-		fs := &syscall.Statfs_t{Bsize: 4096, Blocks: tt.total / 4096, Bavail: tt.free / 4096, Files: tt.inodes, Ffree: tt.ifree}
-		if got := enough(fs, tt.size); got != tt.want {
-			t.Errorf("%+v: %v", tt, got)
-		}
-	}
-}
 
 func TestSpooled(t *testing.T) {
 	dir := t.TempDir()

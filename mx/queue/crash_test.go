@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"buzon/internal/durable"
 	"buzon/internal/durable/crashfs"
 	"buzon/internal/smtp"
 )
@@ -112,7 +113,7 @@ func firstLife(w *world, disk *crashfs.FS) (acknowledged map[int]string) {
 		}
 		return acknowledged
 	}
-	q.disk = func() (space, error) { return space{Total: 1 << 40, Free: 1 << 39, Inodes: -1}, nil }
+	q.disk = func() (durable.Space, error) { return durable.Space{Total: 1 << 40, Free: 1 << 39, Inodes: -1}, nil }
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- q.Run(ctx) }()

@@ -257,7 +257,7 @@ func (w *world) openOnly(cfg Config, root durable.Dir) *Queue {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	q.disk = func() (space, error) { return space{Total: 1 << 40, Free: 1 << 39, Inodes: -1}, nil }
+	q.disk = func() (durable.Space, error) { return durable.Space{Total: 1 << 40, Free: 1 << 39, Inodes: -1}, nil }
 	return q
 }
 

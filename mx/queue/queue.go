@@ -63,7 +63,6 @@ type Limits struct {
 	PerDestination int           // of these, to one domain; 5
 	AttemptTime    time.Duration // of one attempt; 1 h (RFC 5321 4.5.3.2 allows each step minutes)
 	Grace          time.Duration // for the attempts in flight when Run is to end; 20 s
-	MinFree        int64         // bytes that Submit leaves free on the disk; see floor
 }
 
 // withDefaults fills the fields that are zero.
@@ -91,7 +90,7 @@ type Queue struct {
 	spool *spool
 	ids   ids
 	sched *scheduler
-	disk  func() (free space, err error)
+	disk  func() (free durable.Space, err error)
 
 	debts     []*entry // that Open found with notices to be made; Run's
 	clockless bool     // Run has seen that the clock is not set
@@ -139,7 +138,7 @@ func openIn(root durable.Dir, cfg Config) (*Queue, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Log,
 		ids:   ids{now: cfg.Now},
 		sched: newScheduler(cfg.Limits, cfg.Schedule),
-		disk:  func() (space, error) { return diskSpace(cfg.Dir) },
+		disk:  func() (durable.Space, error) { return durable.SpaceAt(cfg.Dir) },
 		wake:  make(chan struct{}, 1),
 	}
 	var err error

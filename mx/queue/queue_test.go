@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"buzon/internal/durable"
 	"buzon/internal/smtp"
 )
 
@@ -49,12 +50,12 @@ func TestSubmitRefuses(t *testing.T) {
 	if err := submit(smtp.Envelope{To: []smtp.Recipient{{Address: smtp.Address{Local: "postmaster"}}}}); !errors.Is(err, errEnvelope) {
 		t.Errorf("no domain: %v", err)
 	}
-	for name, s := range map[string]space{
+	for name, s := range map[string]durable.Space{
 		"bytes":  {Total: 10 << 30, Free: 99 << 20, Inodes: 1e6},
 		"size":   {Total: 10 << 30, Free: 110 << 20, Inodes: 1e6},
 		"inodes": {Total: 10 << 30, Free: 5 << 30, Inodes: 999},
 	} {
-		q.disk = func() (space, error) { return s, nil }
+		q.disk = func() (durable.Space, error) { return s, nil }
 		env := envelope("luis@far.test")
 		env.Size = 10 << 20
 		if err := submit(env); !errors.Is(err, smtp.DiskFull) {
