@@ -156,7 +156,7 @@ func numbered(n int) []byte {
 	return fmt.Appendf(nil, "From: Ana <ana@buzon.test>\r\nTo: Luis <luis@buzon.test>\r\nSubject: Message %d\r\nDate: Thu, 1 Jan 2026 00:00:0%d +0000\r\nMessage-ID: <m%d@buzon.test>\r\n\r\nBody %d\r\n", n, n%10, n, n)
 }
 
-func mailFile(t *testing.T, name string) []byte {
+func mailFile(t testing.TB, name string) []byte {
 	b, err := os.ReadFile(filepath.Join("testdata/mail", name+".eml"))
 	if err != nil {
 		t.Fatal(err)
@@ -200,13 +200,7 @@ func (d *dialogue) outside(where, what string) {
 	if _, err := fmt.Sscanf(what, "deliver %s to %s", &mail, &mailbox); err != nil {
 		d.t.Fatalf("%s: not a step", where)
 	}
-	staged, err := d.user.Stage(d.t.Context(), bytes.NewReader(mailFile(d.t, mail)))
-	if err == nil {
-		_, err = d.user.Deliver(d.t.Context(), staged, mailbox, 0)
-	}
-	if err != nil {
-		d.t.Fatalf("%s: %v", where, err)
-	}
+	d.deliver(d.t, mail, mailbox)
 }
 
 func (d *dialogue) conn(where, actor string) *dialogueConn {

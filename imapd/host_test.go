@@ -1,6 +1,7 @@
 package imapd_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -81,6 +82,23 @@ func (h *host) dial(t testing.TB) net.Conn {
 	}
 	t.Cleanup(func() { nc.Close() })
 	return nc
+}
+
+// deliver brings a message of testdata/mail as from outside.
+func (h *host) deliver(t testing.TB, mail, mailbox string) {
+	t.Helper()
+	user, err := h.store.User(t.Context(), ana)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer user.Release()
+	staged, err := user.Stage(t.Context(), bytes.NewReader(mailFile(t, mail)))
+	if err == nil {
+		_, err = user.Deliver(t.Context(), staged, mailbox, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func newTLS(t testing.TB) *tls.Config {
