@@ -9,7 +9,8 @@ import (
 	"buzon/maildir"
 )
 
-// A noError is a command's failure as the client is told it: NO with a response code of RFC 5530 or of the extension at hand.
+// A noError is a command's failure as the client is told it: NO with a response code of RFC 5530 or
+// of the extension at hand.
 type noError struct {
 	code string // without brackets; may be empty
 	text string
@@ -41,8 +42,8 @@ func fatal(err error) bool {
 	return errors.Is(err, errBye) || errors.Is(err, wire.ErrDesync) || errors.As(err, &stream)
 }
 
-// answerTo turns any error into the answer that the client gets. Errors that are nobody's decision come back with known false: they
-// must be logged, and the client learns nothing of them.
+// answerTo turns any error into the answer that the client gets. Errors that are nobody's decision
+// come back with known false: they must be logged, and the client learns nothing of them.
 func answerTo(err error) (status, code, text string, known bool) {
 	var (
 		n      *noError

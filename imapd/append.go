@@ -13,8 +13,8 @@ import (
 // most is how many messages one APPEND may bring (RFC 3502).
 const mostAppended = 1000
 
-// append is APPEND (RFC 9051 6.3.12) with MULTIAPPEND (RFC 3502), LITERAL+ and literal8 (RFC 3516). Messages are staged as they arrive; all of them become
-// visible at once, or none.
+// append is APPEND (RFC 9051 6.3.12) with MULTIAPPEND (RFC 3502), LITERAL+ and literal8 (RFC 3516).
+// Messages are staged as they arrive; all of them become visible at once, or none.
 func (s *session) append(r *request) error {
 	name := r.SP().Mailbox()
 	if err := r.SP().Err(); err != nil {
@@ -106,7 +106,8 @@ func (s *session) readAppend(r *request) (maildir.Append, error) {
 	return m, err
 }
 
-// stage reads a message into the store's staging area. What is refused is refused before the client sends it, if it waits for that.
+// stage reads a message into the store's staging area. What is refused is refused before the client
+// sends it, if it waits for that.
 func (s *session) stage(r *request) (*maildir.Staged, error) {
 	l := r.Literal()
 	if err := r.Err(); err != nil {

@@ -2,7 +2,8 @@ package imapd
 
 import "time"
 
-// An aside is a read from the client that another goroutine does, while the session's own one may write.
+// An aside is a read from the client that another goroutine does, while the session's own one may
+// write.
 type aside struct {
 	done     chan struct{}
 	finished bool
@@ -10,7 +11,8 @@ type aside struct {
 	err      error
 }
 
-// readAside begins to read; the deadline is the session's. Neither goroutine holds a buffer meanwhile.
+// readAside begins to read; the deadline is the session's. Neither goroutine holds a buffer
+// meanwhile.
 func (s *session) readAside(read func() ([]byte, error)) *aside {
 	s.dec.Release()
 	flush := s.dec.BeforeRead
@@ -24,7 +26,8 @@ func (s *session) readAside(read func() ([]byte, error)) *aside {
 	return a
 }
 
-// watch tells the news until the client has said something. When it fails, the read is over as well.
+// watch tells the news until the client has said something. When it fails, the read is over as
+// well.
 func (s *session) watch(a *aside, news <-chan struct{}, tell func() error, keepAlive bool) error {
 	err := s.tellUntil(a, news, tell, keepAlive)
 	if !a.finished {

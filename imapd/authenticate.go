@@ -33,7 +33,8 @@ func (s *session) authenticate(r *request) error {
 	}
 }
 
-// authPlain is the mechanism PLAIN (RFC 4616). An authorization identity other than the login itself is refused: nobody acts for others.
+// authPlain is the mechanism PLAIN (RFC 4616). An authorization identity other than the login
+// itself is refused: nobody acts for others.
 func (s *session) authPlain(r *request, x *exchange) error {
 	msg, err := x.response("")
 	if err != nil {
@@ -49,7 +50,8 @@ func (s *session) authPlain(r *request, x *exchange) error {
 	return s.enter(r, parts[1], parts[2])
 }
 
-// authLogin is the mechanism LOGIN, which was never standardised and which some clients still prefer.
+// authLogin is the mechanism LOGIN, which was never standardised and which some clients still
+// prefer.
 func (s *session) authLogin(r *request, x *exchange) error {
 	name, err := x.response("Username:")
 	if err != nil {
@@ -69,7 +71,8 @@ type exchange struct {
 	hasInitial bool
 }
 
-// response sends a challenge and returns the client's answer to it; the initial response answers the first.
+// response sends a challenge and returns the client's answer to it; the initial response answers
+// the first.
 func (x *exchange) response(challenge string) ([]byte, error) {
 	line := x.initial
 	if !x.hasInitial {

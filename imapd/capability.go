@@ -20,13 +20,22 @@ func (s *session) capability(r *request) error {
 // always are the capabilities that have no state.
 var always = []string{"IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE"}
 
-// afterLogin are those that a client can use once it is logged in. Each one is a file of this package, and a row of docs/protocols.md.
+// afterLogin are those that a client can use once it is logged in. Each one is a file of this
+// package, and a row of docs/protocols.md.
 var afterLogin = []string{
-	"NAMESPACE", "CHILDREN", "UNSELECT", "UIDPLUS", "MOVE", "IDLE", "SPECIAL-USE",
-	"CREATE-SPECIAL-USE", "LIST-EXTENDED", "LIST-STATUS", "STATUS=SIZE", "ESEARCH", "SEARCHRES", "WITHIN",
-	"MULTIAPPEND", "CATENATE", "CONDSTORE", "QRESYNC", "BINARY", "OBJECTID", "SAVEDATE", "PREVIEW", "UTF8=ACCEPT", "UIDONLY",
-	"SORT", "SORT=DISPLAY", "ESORT", "THREAD=REFERENCES", "THREAD=REFS", "THREAD=ORDEREDSUBJECT", "PARTIAL", "SEARCH=FUZZY", "CONTEXT=SEARCH", "MULTISEARCH", "NOTIFY", "I18NLEVEL=1",
-	"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE", "REPLACE", "INPROGRESS", "UNAUTHENTICATE",
+	// mailboxes
+	"NAMESPACE", "CHILDREN", "SPECIAL-USE", "CREATE-SPECIAL-USE", "LIST-EXTENDED", "LIST-STATUS",
+	"STATUS=SIZE", "QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE", "OBJECTID", "UNSELECT",
+	// messages
+	"UIDPLUS", "MOVE", "MULTIAPPEND", "CATENATE", "REPLACE", "BINARY", "SAVEDATE", "PREVIEW",
+	// news
+	"IDLE", "NOTIFY", "CONDSTORE", "QRESYNC", "UIDONLY", "INPROGRESS",
+	// searching
+	"ESEARCH", "SEARCHRES", "WITHIN", "PARTIAL", "SEARCH=FUZZY", "CONTEXT=SEARCH", "MULTISEARCH",
+	"SORT", "SORT=DISPLAY", "ESORT", "I18NLEVEL=1",
+	"THREAD=REFERENCES", "THREAD=REFS", "THREAD=ORDEREDSUBJECT",
+	// the session
+	"UTF8=ACCEPT", "UNAUTHENTICATE",
 }
 
 func (s *session) writeCapabilities() { s.enc.Raw(strings.Join(s.capabilities(), " ")) }

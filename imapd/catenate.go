@@ -9,8 +9,9 @@ import (
 	"buzon/maildir"
 )
 
-// catenate reads CATENATE (URL "…" TEXT {n} …), RFC 4469: a message put together from parts of others and new text. The store reads the parts one after
-// the other while they are decoded, so that no message is held in memory.
+// catenate reads CATENATE (URL "…" TEXT {n} …), RFC 4469: a message put together from parts of
+// others and new text. The store reads the parts one after the other while they are decoded, so
+// that no message is held in memory.
 func (s *session) catenate(r *request) (*maildir.Staged, error) {
 	if r.Word() != "CATENATE" {
 		r.Fail("expected CATENATE or a literal")

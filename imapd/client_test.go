@@ -10,7 +10,8 @@ import (
 	"github.com/emersion/go-imap/v2/imapclient"
 )
 
-// TestClient drives the server by somebody else's client, under TLS: whatever it cannot parse, others could not either.
+// TestClient drives the server by somebody else's client, under TLS: whatever it cannot parse,
+// others could not either.
 func TestClient(t *testing.T) {
 	h := newHost(t, nil)
 	exists := make(chan uint32, 10)

@@ -1,6 +1,7 @@
 package imapd
 
-// closeMailbox is CLOSE (RFC 9051 6.4.1): messages marked \Deleted go without a word, unless the mailbox is open for reading only.
+// closeMailbox is CLOSE (RFC 9051 6.4.1): messages marked \Deleted go without a word, unless the
+// mailbox is open for reading only.
 func (s *session) closeMailbox(r *request) error {
 	if err := r.End(); err != nil {
 		return err

@@ -23,8 +23,8 @@ const (
 type command struct {
 	in  state
 	run func(*session, *request) error
-	// holdsSeqs: no EXPUNGE may be sent with its answer, since the client may have more commands with sequence numbers on the way
-	// (RFC 9051 7.5.1).
+	// holdsSeqs: no EXPUNGE may be sent with its answer, since the client may have more commands
+	// with sequence numbers on the way (RFC 9051 7.5.1).
 	holdsSeqs bool
 	// bySeq: it cannot be used after UIDONLY (RFC 9586 3).
 	bySeq bool
@@ -101,7 +101,8 @@ var commands = map[string]command{
 	"UID MOVE":     {in: selected, run: (*session).move},
 }
 
-// command decodes, runs and answers the command that begins at the decoder. It returns an error only when the connection is to end.
+// command decodes, runs and answers the command that begins at the decoder. It returns an error
+// only when the connection is to end.
 func (s *session) command() error {
 	r := &request{Decoder: s.dec}
 	if r.tag = r.Tag(); r.Err() != nil {

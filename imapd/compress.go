@@ -7,8 +7,8 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// compress is COMPRESS DEFLATE (RFC 4978). What comes in is bounded after it is inflated: the decoder's limits count what it reads, and it
-// reads no more than one buffer ahead.
+// compress is COMPRESS DEFLATE (RFC 4978). What comes in is bounded after it is inflated: the
+// decoder's limits count what it reads, and it reads no more than one buffer ahead.
 func (s *session) compress(r *request) error {
 	mechanism := r.SP().Word()
 	if err := r.End(); err != nil {
@@ -41,10 +41,11 @@ type deflation struct {
 // startDeflate compresses what is written and inflates what is read from now on.
 func (s *stream) startDeflate() {
 	s.deflate = &deflation{
-		// Clients end their commands by a partial flush, which the standard library waits behind for ever.
+		// Clients end their commands by a partial flush, which the standard library waits behind
+		// for ever.
 		in: flate.NewReaderOpts(rawStream{s}, flate.WithPartialBlock()),
-		// Each buffer is compressed by itself and whole. That takes a little less off than a window over all of them would, and an idle
-		// connection then holds no window.
+		// Each buffer is compressed by itself and whole. That takes a little less off than a window
+		// over all of them would, and an idle connection then holds no window.
 		out: flate.NewStatelessWriter(rawStream{s}),
 	}
 }

@@ -13,7 +13,8 @@ import (
 	kflate "github.com/klauspost/compress/flate"
 )
 
-// deflated is the client's side of COMPRESS, over the standard library's writer and klauspost's reader.
+// deflated is the client's side of COMPRESS, over the standard library's writer and klauspost's
+// reader.
 type deflated struct {
 	net.Conn
 	w *flate.Writer
@@ -26,7 +27,8 @@ func (d deflated) Write(p []byte) (int, error) {
 	return len(p), d.w.Flush()
 }
 
-// COMPRESS DEFLATE (RFC 4978 3): everything after the OK is compressed, both ways; a second time is refused.
+// COMPRESS DEFLATE (RFC 4978 3): everything after the OK is compressed, both ways; a second time is
+// refused.
 func TestCompress(t *testing.T) {
 	h := newHost(t, nil)
 	nc := h.dial(t)

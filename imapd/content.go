@@ -10,7 +10,8 @@ import (
 	"buzon/maildir"
 )
 
-// A content gives access to one message at a time. What one item of a command has opened, read or parsed serves the others.
+// A content gives access to one message at a time. What one item of a command has opened, read or
+// parsed serves the others.
 type content struct {
 	s    *session
 	box  *maildir.Mailbox
@@ -78,7 +79,8 @@ func (c *content) rendered() (*maildir.Parsed, error) {
 	return p, nil
 }
 
-// someHeader is the header, or as much of it as the store keeps at hand if that has the fields asked for.
+// someHeader is the header, or as much of it as the store keeps at hand if that has the fields
+// asked for.
 func (c *content) someHeader(cached bool) ([]byte, error) {
 	if cached {
 		p, err := c.rendered()
@@ -97,7 +99,8 @@ func isCached(field string) bool {
 	return slices.ContainsFunc(maildir.CachedFields, func(known string) bool { return strings.EqualFold(known, field) })
 }
 
-// rawHeader reads the message's header with the empty line that ends it, and nothing behind. It is valid until the next message.
+// rawHeader reads the message's header with the empty line that ends it, and nothing behind. It is
+// valid until the next message.
 func (c *content) rawHeader() ([]byte, error) {
 	if c.header != nil {
 		return c.header, nil
@@ -133,7 +136,8 @@ func (c *content) rawHeader() ([]byte, error) {
 	return c.header, nil
 }
 
-// headerEnd looks for the empty line from the line start at *from on, and moves it to the first line that is not complete.
+// headerEnd looks for the empty line from the line start at *from on, and moves it to the first
+// line that is not complete.
 func headerEnd(b []byte, from *int) int {
 	for {
 		i := bytes.IndexByte(b[*from:], '\n')

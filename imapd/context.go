@@ -48,7 +48,8 @@ func (s *session) cancelUpdate(r *request) error {
 	return nil
 }
 
-// updateGone tells of members that are about to be announced as expunged, while their numbers still stand.
+// updateGone tells of members that are about to be announced as expunged, while their numbers still
+// stand.
 func (s *session) updateGone(before []maildir.UID, gone []maildir.Message) {
 	for _, c := range s.contexts {
 		var left []maildir.UID
@@ -108,7 +109,8 @@ func (c *candidate) matchUID(key searchKey, uid maildir.UID) (bool, error) {
 	return ok, err
 }
 
-// writeContext writes ADDTO or REMOVEFROM. The result of a SEARCH has no order: the position is 0 (RFC 5267 4.3.1).
+// writeContext writes ADDTO or REMOVEFROM. The result of a SEARCH has no order: the position is 0
+// (RFC 5267 4.3.1).
 func (s *session) writeContext(c *searchContext, what string, uids []maildir.UID, view []maildir.UID) {
 	if len(uids) == 0 {
 		return

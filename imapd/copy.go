@@ -43,7 +43,8 @@ func (s *session) move(r *request) error {
 	return err
 }
 
-// readTransfer reads the arguments of COPY and MOVE and opens the destination, which the caller closes. Without messages to take there is none.
+// readTransfer reads the arguments of COPY and MOVE and opens the destination, which the caller
+// closes. Without messages to take there is none.
 func (s *session) readTransfer(r *request) ([]maildir.UID, *maildir.Mailbox, error) {
 	set := r.SP().Set()
 	name := r.SP().Mailbox()

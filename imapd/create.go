@@ -9,7 +9,8 @@ import (
 	"buzon/maildir"
 )
 
-// specialUses are the attributes that CREATE may ask for (RFC 6154 3); \All and \Flagged would be views, which a Maildir has none of.
+// specialUses are the attributes that CREATE may ask for (RFC 6154 3); \All and \Flagged would be
+// views, which a Maildir has none of.
 var specialUses = []string{`\Archive`, `\Drafts`, `\Junk`, `\Sent`, `\Trash`}
 
 // create is CREATE (RFC 9051 6.3.4), with USE (RFC 6154 3).

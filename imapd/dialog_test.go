@@ -27,7 +27,8 @@ import (
 //	A. closed       the server closes connection A
 //	S> deliver simple to INBOX
 //
-// Lines that are not listed are passed over, except tagged ones. The numbered messages are made by numbered, the named ones stand in testdata/mail.
+// Lines that are not listed are passed over, except tagged ones. The numbered messages are made by
+// numbered, the named ones stand in testdata/mail.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/dialog/*.txt")
 	if err != nil || len(files) == 0 {

@@ -7,8 +7,9 @@ import (
 	"buzon/maildir"
 )
 
-// An envelope is what SORT and THREAD need of an ENVELOPE: of address lists the first address. It is read from the form in which it is
-// cached for FETCH, so that nothing has to be read from the message.
+// An envelope is what SORT and THREAD need of an ENVELOPE: of address lists the first address. It
+// is read from the form in which it is cached for FETCH, so that nothing has to be read from the
+// message.
 type envelope struct {
 	date, subject        string
 	from, to, cc         envelopeAddress
@@ -17,7 +18,8 @@ type envelope struct {
 
 type envelopeAddress struct{ name, mailbox, host string }
 
-// readEnvelope reads an ENVELOPE in IMAP syntax (RFC 9051 section 9: envelope), as the store made it.
+// readEnvelope reads an ENVELOPE in IMAP syntax (RFC 9051 section 9: envelope), as the store made
+// it.
 func readEnvelope(b []byte) envelope {
 	p := &envelopeParser{b: b}
 	p.skip('(')
@@ -48,7 +50,8 @@ func (p *envelopeParser) skip(c byte) bool {
 	return true
 }
 
-// nstring reads a quoted string, a literal or NIL, which is empty. It is valid as long as the envelope is.
+// nstring reads a quoted string, a literal or NIL, which is empty. It is valid as long as the
+// envelope is.
 func (p *envelopeParser) nstring() []byte {
 	switch {
 	case p.skip('"'):
@@ -97,7 +100,8 @@ func (p *envelopeParser) quoted() []byte {
 	return out
 }
 
-// addresses reads a list and returns its first element, which may be the name of a group, if it is wanted.
+// addresses reads a list and returns its first element, which may be the name of a group, if it is
+// wanted.
 func (p *envelopeParser) addresses(wanted bool) envelopeAddress {
 	var first envelopeAddress
 	if !p.skip('(') {

@@ -15,7 +15,8 @@ func (s *session) expunge(r *request) error {
 	return s.runExpunge(r, nil)
 }
 
-// uidExpunge is UID EXPUNGE (RFC 9051 6.4.9, RFC 4315 2.1): of the messages marked \Deleted only those that are named.
+// uidExpunge is UID EXPUNGE (RFC 9051 6.4.9, RFC 4315 2.1): of the messages marked \Deleted only
+// those that are named.
 func (s *session) uidExpunge(r *request) error {
 	set := r.SP().Set()
 	if err := r.End(); err != nil {
@@ -46,7 +47,8 @@ func (s *session) runExpunge(r *request, within spans) error {
 // errReadOnly answers what EXAMINE does not allow.
 var errReadOnly = no("READ-ONLY", "The mailbox is open for reading only")
 
-// expungeDeleted removes the messages marked \Deleted, of within or, where that is nil, of the whole mailbox.
+// expungeDeleted removes the messages marked \Deleted, of within or, where that is nil, of the
+// whole mailbox.
 func (s *session) expungeDeleted(within spans) ([]maildir.UID, error) {
 	v := s.view
 	st := v.box.State()

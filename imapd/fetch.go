@@ -10,8 +10,8 @@ import (
 	"buzon/maildir"
 )
 
-// fetch is FETCH and UID FETCH (RFC 9051 6.4.5, RFC 7162 3.1.4). One message's data is complete before its response begins, so that a message which is
-// gone meanwhile leaves no half of one.
+// fetch is FETCH and UID FETCH (RFC 9051 6.4.5, RFC 7162 3.1.4). One message's data is complete
+// before its response begins, so that a message which is gone meanwhile leaves no half of one.
 func (s *session) fetch(r *request) error {
 	o, err := s.readFetch(r)
 	if err != nil {

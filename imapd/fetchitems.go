@@ -150,9 +150,11 @@ func (o *fetchOrder) readItem(r *request, alone bool) {
 	o.sections = append(o.sections, sec)
 }
 
-// readLazy reads the modifier of PREVIEW (RFC 8970 3.2): PREVIEW (LAZY). The list it stands in goes on behind.
+// readLazy reads the modifier of PREVIEW (RFC 8970 3.2): PREVIEW (LAZY). The list it stands in goes
+// on behind.
 func (o *fetchOrder) readLazy(r *request) {
-	// The space before "(" belongs to the modifier; before another item it belongs to the list, whose next element cannot begin so.
+	// The space before "(" belongs to the modifier; before another item it belongs to the list,
+	// whose next element cannot begin so.
 	if r.PeekAt(1) != '(' {
 		return
 	}

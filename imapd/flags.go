@@ -64,7 +64,8 @@ type flagSet struct {
 	keywords []string
 }
 
-// parseFlags sorts names into flags and keywords. \Recent is passed over: it is the server's to set, and old clients copy it from a FETCH.
+// parseFlags sorts names into flags and keywords. \Recent is passed over: it is the server's to
+// set, and old clients copy it from a FETCH.
 func parseFlags(names []string) (flagSet, error) {
 	var fs flagSet
 next:

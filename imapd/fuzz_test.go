@@ -30,7 +30,8 @@ func (p panics) Handle(_ context.Context, r slog.Record) error {
 func (p panics) Enabled(context.Context, slog.Level) bool { return true }
 func (p panics) WithAttrs([]slog.Attr) slog.Handler       { return p }
 
-// FuzzSession sends anything to a session in each state. It must neither panic nor hang, and what it sends must be lines.
+// FuzzSession sends anything to a session in each state. It must neither panic nor hang, and what
+// it sends must be lines.
 func FuzzSession(f *testing.F) {
 	for _, seed := range []string{
 		"a CAPABILITY\r\nb LOGIN ana {3}\r\nabc\r\n",
@@ -92,7 +93,8 @@ func FuzzSession(f *testing.F) {
 				break
 			}
 			if n > 0 && bytes.HasSuffix(end, []byte("\r\n")) {
-				// A session that waits for a literal or a line that never comes ends with its client.
+				// A session that waits for a literal or a line that never comes ends with its
+				// client.
 				client.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 			}
 		}

@@ -7,7 +7,8 @@ import (
 	"buzon/maildir"
 )
 
-// A listing is a LIST command: RFC 9051 6.3.9, with LIST-EXTENDED (RFC 5258), SPECIAL-USE (RFC 6154) and LIST-STATUS (RFC 5819).
+// A listing is a LIST command: RFC 9051 6.3.9, with LIST-EXTENDED (RFC 5258), SPECIAL-USE (RFC
+// 6154) and LIST-STATUS (RFC 5819).
 type listing struct {
 	extended bool
 	patterns []pattern
@@ -144,7 +145,8 @@ func (s *session) listOne(l *listing, infos []maildir.Info, i int) {
 		return
 	}
 	chosen := l.selects(info)
-	// RFC 5258 3.5: a mailbox that is not chosen itself, but has a chosen descendant that the pattern does not show.
+	// RFC 5258 3.5: a mailbox that is not chosen itself, but has a chosen descendant that the
+	// pattern does not show.
 	childInfo := l.recursive && slices.ContainsFunc(infos, func(c maildir.Info) bool {
 		return strings.HasPrefix(c.Name, info.Name+"/") && !matches(c.Name) && l.selects(c)
 	})

@@ -54,7 +54,8 @@ func (s *session) enter(r *request, name, password string) error {
 	return nil
 }
 
-// checkPassword asks the directory. The guard's delays come before every answer, so that nobody learns from their length.
+// checkPassword asks the directory. The guard's delays come before every answer, so that nobody
+// learns from their length.
 func (s *session) checkPassword(name, password string) (account.Account, error) {
 	guard := s.srv.cfg.Guard
 	if guard != nil {

@@ -2,7 +2,8 @@ package imapd
 
 import "strings"
 
-// lsub is LSUB (RFC 3501 6.3.9), which RFC 9051 replaces by LIST (SUBSCRIBED) and every old client still sends.
+// lsub is LSUB (RFC 3501 6.3.9), which RFC 9051 replaces by LIST (SUBSCRIBED) and every old client
+// still sends.
 func (s *session) lsub(r *request) error {
 	reference := r.SP().Mailbox()
 	name := r.SP().ListMailbox()

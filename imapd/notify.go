@@ -8,8 +8,9 @@ import (
 	"buzon/maildir"
 )
 
-// NOTIFY (RFC 5465): a client names mailboxes and events, and is told of them at any time, not only between its commands. The mailboxes are watched as a
-// selected one is during IDLE; what is told is the difference between what they were and what they are.
+// NOTIFY (RFC 5465): a client names mailboxes and events, and is told of them at any time, not only
+// between its commands. The mailboxes are watched as a selected one is during IDLE; what is told is
+// the difference between what they were and what they are.
 
 // A notifyEvent is what a client wants to hear of.
 type notifyEvent uint8
@@ -182,7 +183,8 @@ func (n *notifier) selected() *notifyRule {
 	return nil
 }
 
-// watchMailboxes opens the mailboxes whose messages matter and closes others; with status, the client is told where they stand (RFC 5465 3.1).
+// watchMailboxes opens the mailboxes whose messages matter and closes others; with status, the
+// client is told where they stand (RFC 5465 3.1).
 func (s *session) watchMailboxes(infos []maildir.Info, status bool) error {
 	n := s.notifier
 	want := make(map[string]bool)

@@ -1,6 +1,7 @@
 package imapd
 
-// A partialRange is a page of results (RFC 9394): first:last from the front, or -first:-last from the end, both from 1.
+// A partialRange is a page of results (RFC 9394): first:last from the front, or -first:-last from
+// the end, both from 1.
 type partialRange struct {
 	first, last uint32
 	fromEnd     bool

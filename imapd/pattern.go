@@ -2,10 +2,12 @@ package imapd
 
 import "strings"
 
-// A pattern is a mailbox name with wildcards (RFC 9051 6.3.9): "*" matches anything, "%" anything without "/".
+// A pattern is a mailbox name with wildcards (RFC 9051 6.3.9): "*" matches anything, "%" anything
+// without "/".
 type pattern string
 
-// newPattern joins reference and pattern, as RFC 9051 6.3.9.1 has it, and folds what matches the same.
+// newPattern joins reference and pattern, as RFC 9051 6.3.9.1 has it, and folds what matches the
+// same.
 func newPattern(reference, mailbox string) pattern {
 	p := reference + mailbox
 	if rest, absolute := strings.CutPrefix(mailbox, "/"); absolute {
@@ -31,7 +33,8 @@ func newPattern(reference, mailbox string) pattern {
 	return pattern(b.String())
 }
 
-// match runs in time proportional to the product of the lengths, whatever the pattern. INBOX is matched in any case (RFC 9051 5.1).
+// match runs in time proportional to the product of the lengths, whatever the pattern. INBOX is
+// matched in any case (RFC 9051 5.1).
 func (p pattern) match(name string) bool {
 	switch {
 	case name == "INBOX":

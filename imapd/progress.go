@@ -2,7 +2,8 @@ package imapd
 
 import "time"
 
-// progressInterval is how often a long command says that it goes on (RFC 9585 3 asks for no less than 10 seconds between two).
+// progressInterval is how often a long command says that it goes on (RFC 9585 3 asks for no less
+// than 10 seconds between two).
 const progressInterval = 10 * time.Second
 
 // A progress tells the client of a command that takes its time (RFC 9585).
@@ -17,7 +18,8 @@ func newProgress(s *session, r *request, total int) *progress {
 	return &progress{s: s, tag: r.tag, total: total, next: time.Now().Add(progressInterval)}
 }
 
-// at reports that done of the total are done. It is asked now and then, and returns an error when nobody waits for the result any more.
+// at reports that done of the total are done. It is asked now and then, and returns an error when
+// nobody waits for the result any more.
 func (p *progress) at(done int) error {
 	if err := p.s.ctx.Err(); err != nil {
 		return err

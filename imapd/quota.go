@@ -4,7 +4,8 @@ import (
 	"buzon/maildir"
 )
 
-// Quotas are RFC 9208: one root, named "", that all mailboxes of the user have. Limits are set by the administrator, not over IMAP.
+// Quotas are RFC 9208: one root, named "", that all mailboxes of the user have. Limits are set by
+// the administrator, not over IMAP.
 
 // getQuota is GETQUOTA.
 func (s *session) getQuota(r *request) error {

@@ -5,7 +5,8 @@ import (
 	"buzon/maildir"
 )
 
-// resync sends what has changed since the client was here (RFC 7162 3.2.5): messages that have gone, then the flags of those that changed.
+// resync sends what has changed since the client was here (RFC 7162 3.2.5): messages that have
+// gone, then the flags of those that changed.
 func (s *session) resync(p *resyncParams) {
 	v := s.view
 	if p.uidValidity != v.state.UIDValidity() {
@@ -28,8 +29,9 @@ func (s *session) resync(p *resyncParams) {
 	}
 }
 
-// vanishedSince lists the UIDs of within that are gone since modseq. Where the mailbox's history does not reach back so far, it lists all that are
-// gone now, above floor: RFC 7162 3.2.5.2 allows telling what the client knows.
+// vanishedSince lists the UIDs of within that are gone since modseq. Where the mailbox's history
+// does not reach back so far, it lists all that are gone now, above floor: RFC 7162 3.2.5.2 allows
+// telling what the client knows.
 func (s *session) vanishedSince(modseq maildir.ModSeq, within wire.Ranges, floor maildir.UID) wire.Ranges {
 	v := s.view
 	ranges, complete := v.box.VanishedSince(modseq)
@@ -48,8 +50,8 @@ func (s *session) vanishedSince(modseq maildir.ModSeq, within wire.Ranges, floor
 	return wire.Without(within, v.uids)
 }
 
-// remembered finds how far the client's sample of sequence numbers and UIDs still agrees with the mailbox: up to that UID it has missed no
-// expunge (RFC 7162 3.2.5.2).
+// remembered finds how far the client's sample of sequence numbers and UIDs still agrees with the
+// mailbox: up to that UID it has missed no expunge (RFC 7162 3.2.5.2).
 func (s *session) remembered(p *resyncParams) maildir.UID {
 	const most = 10_000 // pairs; clients send a few dozen
 	seqs, ok1 := p.seqs.List(most)

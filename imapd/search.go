@@ -9,7 +9,8 @@ import (
 	"buzon/maildir"
 )
 
-// search is SEARCH and UID SEARCH (RFC 9051 6.4.4), with the result options of RFC 4731, RFC 5182 and RFC 9394.
+// search is SEARCH and UID SEARCH (RFC 9051 6.4.4), with the result options of RFC 4731, RFC 5182
+// and RFC 9394.
 func (s *session) search(r *request) error {
 	r.SP()
 	ret, key, err := s.readSearch(r, true)
@@ -175,7 +176,8 @@ func (o *resultOptions) read(r *request) {
 	}
 }
 
-// writeESearch writes the response of RFC 4731. found is in the order of the answer, which MIN and MAX are the ends of (RFC 5267 3.1).
+// writeESearch writes the response of RFC 4731. found is in the order of the answer, which MIN and
+// MAX are the ends of (RFC 5267 3.1).
 func (s *session) writeESearch(r *request, ret *resultOptions, found []int) {
 	s.writeESearchOf(r, ret, found, false)
 }

@@ -9,7 +9,8 @@ import (
 	"buzon/maildir"
 )
 
-// A searchKey says of one message whether it matches. Keys that cost nothing are asked before those that open the message.
+// A searchKey says of one message whether it matches. Keys that cost nothing are asked before those
+// that open the message.
 type searchKey struct {
 	cost  int
 	match func(*candidate) (bool, error)
@@ -195,7 +196,8 @@ func (p *searchReader) dateKey(name string) (k searchKey, ok bool) {
 	return searchKey{}, false
 }
 
-// setKey matches messages by their numbers. They are looked up in whichever view the search runs over, and again when that has grown.
+// setKey matches messages by their numbers. They are looked up in whichever view the search runs
+// over, and again when that has grown.
 func (p *searchReader) setKey(set wire.Set, uid bool) searchKey {
 	saved := p.s.saved
 	var (

@@ -11,7 +11,8 @@ import (
 	"buzon/maildir"
 )
 
-// What SEARCH finds in the words of a message: decoded from its encodings and charsets, and compared under i;unicode-casemap (RFC 9051 6.4.4, RFC 5051).
+// What SEARCH finds in the words of a message: decoded from its encodings and charsets, and
+// compared under i;unicode-casemap (RFC 9051 6.4.4, RFC 5051).
 
 // text reads the string of a key, in UTF-8.
 func (p *searchReader) text() string {
@@ -60,7 +61,8 @@ func (n *needle) in(value string) bool {
 	return strings.Contains(message.Fold(message.DecodeHeader(value)), n.folded)
 }
 
-// missing says of a whole header that no field of it can hold the text, where that is cheap to know: most headers of a mailbox need no closer look.
+// missing says of a whole header that no field of it can hold the text, where that is cheap to
+// know: most headers of a mailbox need no closer look.
 func (n *needle) missing(header []byte) bool {
 	return n.word && bytes.IndexByte(header, '\\') < 0 && bytes.IndexByte(header, '(') < 0 &&
 		!bytes.Contains(header, encodedWord) && isASCII(header) && !containsFold(header, n.ascii)
@@ -77,7 +79,8 @@ func isASCII(b []byte) bool {
 	return true
 }
 
-// containsFold compares in any case; lower is in lower case and not empty, and neither is anything but US-ASCII.
+// containsFold compares in any case; lower is in lower case and not empty, and neither is anything
+// but US-ASCII.
 func containsFold[S string | []byte](s S, lower string) bool {
 	first := lower[0]
 	for i := 0; i+len(lower) <= len(s); i++ {
@@ -102,7 +105,8 @@ func asciiLower(c byte) byte {
 	return c
 }
 
-// header matches a header field that contains the string; an empty string asks only whether there is the field.
+// header matches a header field that contains the string; an empty string asks only whether there
+// is the field.
 func (p *searchReader) header(field string) searchKey {
 	text := newNeedle(p.text())
 	cached := isCached(field)
@@ -125,8 +129,9 @@ func (p *searchReader) header(field string) searchKey {
 	}}
 }
 
-// addressContains looks into the addresses as ENVELOPE has them (RFC 3501 6.4.4: "in the envelope structure's FROM field"), where comments,
-// quotes and spaces do not stand between their parts. Only with these do the addresses say anything that the field itself does not.
+// addressContains looks into the addresses as ENVELOPE has them (RFC 3501 6.4.4: "in the envelope
+// structure's FROM field"), where comments, quotes and spaces do not stand between their parts.
+// Only with these do the addresses say anything that the field itself does not.
 func addressContains(value, folded string) bool {
 	if !strings.ContainsAny(value, "(\"\\") {
 		return false
@@ -142,7 +147,8 @@ func addressContains(value, folded string) bool {
 // addressFields are those whose SEARCH keys speak of addresses.
 var addressFields = []string{"From", "To", "Cc", "Bcc"}
 
-// header is the message's header; of only those fields that the store keeps at hand, if cached is set.
+// header is the message's header; of only those fields that the store keeps at hand, if cached is
+// set.
 func (c *candidate) header(cached bool) (*message.Header, error) {
 	if c.at < 0 {
 		return nil, maildir.ErrExpunged
@@ -218,7 +224,8 @@ func headerContains(h *message.Header, text *finder) bool {
 	return text.folded == ""
 }
 
-// partContains looks in the text parts below p; in messages within the message their headers are text as well.
+// partContains looks in the text parts below p; in messages within the message their headers are
+// text as well.
 func (c *candidate) partContains(p *message.Part, text *finder, headers bool) (bool, error) {
 	for _, child := range p.Children {
 		if headers || p.IsMessage() {

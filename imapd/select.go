@@ -64,7 +64,8 @@ func (s *session) open(r *request, readOnly bool) error {
 	return nil
 }
 
-// writeSelected sends the data that SELECT owes (RFC 9051 6.3.2, RFC 3501 6.3.1, RFC 7162 3.1.2.1, RFC 8474 4.2).
+// writeSelected sends the data that SELECT owes (RFC 9051 6.3.2, RFC 3501 6.3.1, RFC 7162 3.1.2.1,
+// RFC 8474 4.2).
 func (s *session) writeSelected() {
 	v, st := s.view, s.view.state
 	s.writeFlags()
@@ -81,7 +82,8 @@ func (s *session) writeSelected() {
 	}
 }
 
-// selectParams are the parameters of SELECT: (CONDSTORE) and (QRESYNC (…)), RFC 7162 3.1.8 and 3.2.5.
+// selectParams are the parameters of SELECT: (CONDSTORE) and (QRESYNC (…)), RFC 7162 3.1.8 and
+// 3.2.5.
 type selectParams struct {
 	condstore bool
 	unknown   bool

@@ -1,6 +1,8 @@
-// Package imapd speaks IMAP over a Maildir store: IMAP4rev1 (RFC 3501), IMAP4rev2 (RFC 9051) and the extensions listed in
-// docs/protocols.md, one file for each command. The grammar is in imapd/wire; mailboxes, flags and UIDs are maildir's. What is here is
-// the conversation: which command may come when (commands.go), what each session has been told of its mailbox (view.go), and the answers.
+// Package imapd speaks IMAP over a Maildir store: IMAP4rev1 (RFC 3501), IMAP4rev2 (RFC 9051) and
+// the extensions listed in docs/protocols.md, one file for each command. The grammar is in
+// imapd/wire; mailboxes, flags and UIDs are maildir's. What is here is the conversation: which
+// command may come when (commands.go), what each session has been told of its mailbox (view.go),
+// and the answers.
 package imapd
 
 import (
@@ -30,7 +32,8 @@ type Config struct {
 	Version   string // shown by ID; may be empty
 	Log       *slog.Logger
 
-	// PlaintextFromLoopback allows LOGIN and AUTHENTICATE without TLS to clients on this machine: a webmail, a benchmark.
+	// PlaintextFromLoopback allows LOGIN and AUTHENTICATE without TLS to clients on this machine: a
+	// webmail, a benchmark.
 	PlaintextFromLoopback bool
 
 	MessageSize       int64         // largest message that APPEND takes; default 50 MiB
@@ -76,8 +79,9 @@ func New(cfg Config) *Server {
 	return &Server{cfg: cfg}
 }
 
-// Serve answers clients on ln until ctx ends; with implicitTLS, TLS comes first (RFC 8314). Then it takes no more connections, lets commands in
-// progress finish within the grace period, says BYE, and returns nil once every connection is closed.
+// Serve answers clients on ln until ctx ends; with implicitTLS, TLS comes first (RFC 8314). Then it
+// takes no more connections, lets commands in progress finish within the grace period, says BYE,
+// and returns nil once every connection is closed.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, implicitTLS bool) error {
 	if implicitTLS && s.cfg.TLS == nil {
 		return errors.New("TLS listener without a certificate")
@@ -193,7 +197,8 @@ func (r *registry) remove(c *session) {
 	}
 }
 
-// setWake says where a session wants to hear of other sessions' changes to the mailboxes of its user.
+// setWake says where a session wants to hear of other sessions' changes to the mailboxes of its
+// user.
 func (r *registry) setWake(c *session, wake chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

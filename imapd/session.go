@@ -244,7 +244,10 @@ func (s *session) end() {
 }
 
 func (s *session) logEnd(err error) {
-	attrs := []any{"user", string(s.account.ID), "tls", s.tls, "commands", s.commands, "in", s.stream.in, "out", s.stream.out, "dur", time.Since(s.started).Round(time.Millisecond)}
+	attrs := []any{
+		"user", string(s.account.ID), "tls", s.tls, "commands", s.commands,
+		"in", s.stream.in, "out", s.stream.out, "dur", time.Since(s.started).Round(time.Millisecond),
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		attrs = append(attrs, "err", err)
 	}

@@ -55,7 +55,8 @@ func TestStartTLS(t *testing.T) {
 	readUntil(t, r, "f OK")
 }
 
-// What comes in the clear behind STARTTLS, however it is cut into segments, is never run (CVE-2011-0411, CVE-2021-33515).
+// What comes in the clear behind STARTTLS, however it is cut into segments, is never run
+// (CVE-2011-0411, CVE-2021-33515).
 func TestStartTLSInjection(t *testing.T) {
 	h := newHost(t, func(cfg *imapd.Config) { cfg.PlaintextFromLoopback = false })
 	injected := "b STARTTLS\r\nc NOOP\r\nd NOOP\r\n"
@@ -127,7 +128,8 @@ func TestSessionLimits(t *testing.T) {
 	}
 }
 
-// Failed logins are refused by address in the end, whatever the account; the right password is refused then too.
+// Failed logins are refused by address in the end, whatever the account; the right password is
+// refused then too.
 func TestGuard(t *testing.T) {
 	h := newHost(t, func(cfg *imapd.Config) {
 		cfg.Guard = limit.NewGuard(limit.GuardConfig{PerMinute: 1})

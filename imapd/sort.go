@@ -10,7 +10,8 @@ import (
 	"buzon/maildir"
 )
 
-// sort is SORT and UID SORT (RFC 5256 3), with the result options of RFC 5267 and the display names of RFC 5957.
+// sort is SORT and UID SORT (RFC 5256 3), with the result options of RFC 5267 and the display names
+// of RFC 5957.
 func (s *session) sort(r *request) error {
 	r.SP()
 	ret := &resultOptions{}
@@ -87,7 +88,8 @@ var sortCriteria = map[string]sortCriterion{
 	"DISPLAYTO":   {text: func(f *sortFacts) string { return displayKey(f.envelope.to) }, needs: needsEnvelope},
 }
 
-// sent is the sent date of RFC 5256 2.2: the Date field, or where that is no date, the internal date.
+// sent is the sent date of RFC 5256 2.2: the Date field, or where that is no date, the internal
+// date.
 func (f *sortFacts) sent() time.Time {
 	if t, ok := message.Date(f.envelope.date); ok {
 		return t
@@ -208,7 +210,8 @@ func (s *session) sorted(found []int, criteria []sortCriterion) ([]int, error) {
 	return order, nil
 }
 
-// sortFacts collects what is needed of the message with index i. A message that is gone meanwhile sorts as an empty one.
+// sortFacts collects what is needed of the message with index i. A message that is gone meanwhile
+// sorts as an empty one.
 func (s *session) sortFacts(i int, need sortNeed) (sortFacts, error) {
 	var f sortFacts
 	m, at := s.view.row(i)

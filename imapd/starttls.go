@@ -2,8 +2,9 @@ package imapd
 
 import "fmt"
 
-// startTLS is STARTTLS (RFC 9051 6.2.1). Whatever came in the clear behind the command was put there by somebody in the middle: the session ends. What
-// comes later fails the handshake, with the same end.
+// startTLS is STARTTLS (RFC 9051 6.2.1). Whatever came in the clear behind the command was put
+// there by somebody in the middle: the session ends. What comes later fails the handshake, with the
+// same end.
 func (s *session) startTLS(r *request) error {
 	if err := r.End(); err != nil {
 		return err

@@ -16,8 +16,8 @@ func number[N ~int | ~int64 | ~uint32 | ~uint64](n N) string {
 	return strconv.FormatUint(uint64(n), 10)
 }
 
-// statusItems is all of RFC 9051 6.3.11, RFC 3501 (RECENT), RFC 7162 (HIGHESTMODSEQ), RFC 8438 (SIZE), RFC 8474 (MAILBOXID), RFC 7889 (APPENDLIMIT),
-// RFC 9208 (DELETED-STORAGE).
+// statusItems is all of RFC 9051 6.3.11, RFC 3501 (RECENT), RFC 7162 (HIGHESTMODSEQ), RFC 8438
+// (SIZE), RFC 8474 (MAILBOXID), RFC 7889 (APPENDLIMIT), RFC 9208 (DELETED-STORAGE).
 var statusItems = []statusItem{
 	{"MESSAGES", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Messages), nil }},
 	{"RECENT", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Recent), nil }},

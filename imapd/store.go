@@ -104,8 +104,8 @@ func (s *session) readStore(r *request) (o storeOrder, err error) {
 	return o, err
 }
 
-// tellStored sends the FETCH responses of STORE: the new flags of every message named, unless they are unwanted and as expected. What others
-// changed in the same moment is told like the rest.
+// tellStored sends the FETCH responses of STORE: the new flags of every message named, unless they
+// are unwanted and as expected. What others changed in the same moment is told like the rest.
 func (s *session) tellStored(r *request, o storeOrder, before *maildir.State, uids []maildir.UID, res maildir.StoreResult) error {
 	news := syncOptions{expunge: r.uid, withUID: r.uid}
 	if o.silent {
@@ -119,7 +119,8 @@ func (s *session) tellStored(r *request, o storeOrder, before *maildir.State, ui
 		news.told = func(m maildir.Message) bool { return expected[m.UID] == m.ModSeq }
 		return s.sync(news)
 	}
-	// RFC 9051 6.4.6: the value is sent for each message, changed or not, but not for those that UNCHANGEDSINCE kept from being changed.
+	// RFC 9051 6.4.6: the value is sent for each message, changed or not, but not for those that
+	// UNCHANGEDSINCE kept from being changed.
 	stored := slices.DeleteFunc(slices.Clone(uids), func(uid maildir.UID) bool {
 		_, refused := slices.BinarySearch(res.Modified, uid)
 		return refused
@@ -146,7 +147,8 @@ func (s *session) tellStored(r *request, o storeOrder, before *maildir.State, ui
 	return nil
 }
 
-// An expectation is what a client believes after STORE with .SILENT: what it knew, changed as it said.
+// An expectation is what a client believes after STORE with .SILENT: what it knew, changed as it
+// said.
 type expectation struct {
 	change   maildir.Change
 	keywords maildir.KeywordSet
@@ -185,7 +187,8 @@ func (e expectation) met(before *maildir.State, m maildir.Message) bool {
 // storeOutcome makes the tagged answer of STORE.
 func (s *session) storeOutcome(r *request, res maildir.StoreResult, gone bool) error {
 	if len(res.Modified) > 0 {
-		// RFC 7162 3.1.3: the messages that somebody else had changed, in the numbers of the command.
+		// RFC 7162 3.1.3: the messages that somebody else had changed, in the numbers of the
+		// command.
 		var rs wire.Ranges
 		for _, uid := range res.Modified {
 			if r.uid {

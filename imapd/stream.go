@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A stream is the connection as the codec sees it: what is written has a deadline, and bytes are counted. TLS is put under it in the
-// middle of the session, and COMPRESS over it.
+// A stream is the connection as the codec sees it: what is written has a deadline, and bytes are
+// counted. TLS is put under it in the middle of the session, and COMPRESS over it.
 type stream struct {
 	net.Conn
 	in, out int64

@@ -21,9 +21,10 @@ import (
 
 var stressTime = flag.Duration("stress", 2*time.Second, "how long TestStress runs")
 
-// TestStress lets many connections do everything at random in one mailbox, and holds every session to what RFC 9051 promises it: a sequence
-// number means the same message until an EXPUNGE says otherwise, EXISTS never shrinks by itself, a UID has the same content for ever, and in the end all see
-// the same.
+// TestStress lets many connections do everything at random in one mailbox, and holds every session
+// to what RFC 9051 promises it: a sequence number means the same message until an EXPUNGE says
+// otherwise, EXISTS never shrinks by itself, a UID has the same content for ever, and in the end
+// all see the same.
 func TestStress(t *testing.T) {
 	const clients = 8
 	h := newHost(t, func(cfg *imapd.Config) { cfg.SessionsPerUserIP = 100; cfg.SessionsPerUser = 100 })

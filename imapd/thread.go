@@ -9,8 +9,9 @@ import (
 	"buzon/internal/message"
 )
 
-// thread is THREAD and UID THREAD (RFC 5256 3): REFERENCES and ORDEREDSUBJECT, and REFS, which is REFERENCES without gathering by subject, the
-// threads in order of their newest message (draft-ietf-morg-inthread).
+// thread is THREAD and UID THREAD (RFC 5256 3): REFERENCES and ORDEREDSUBJECT, and REFS, which is
+// REFERENCES without gathering by subject, the threads in order of their newest message
+// (draft-ietf-morg-inthread).
 func (s *session) thread(r *request) error {
 	algorithm := r.SP().Word()
 	p := &searchReader{s: s, r: r, charset: "UTF-8"}
@@ -98,7 +99,8 @@ func (s *session) threadMessages(found []int, references bool) ([]*threadNode, e
 	return out, nil
 }
 
-// references are the ids in References, or where there are none the first one in In-Reply-To (RFC 5256 3, step 1).
+// references are the ids in References, or where there are none the first one in In-Reply-To (RFC
+// 5256 3, step 1).
 func (c *candidate) references(i int, inReplyTo string) ([]string, error) {
 	c.i = i
 	c.m, c.at = c.s.view.row(i)
@@ -118,7 +120,8 @@ func (c *candidate) references(i int, inReplyTo string) ([]string, error) {
 
 func firstOf(ids []string) []string { return ids[:min(len(ids), 1)] }
 
-// threadBySubject is ORDEREDSUBJECT: messages of the same base subject are one thread, all below its first.
+// threadBySubject is ORDEREDSUBJECT: messages of the same base subject are one thread, all below
+// its first.
 func threadBySubject(ms []*threadNode) []*threadNode {
 	slices.SortStableFunc(ms, func(a, b *threadNode) int {
 		return cmp.Or(cmp.Compare(a.subject, b.subject), bySent(a, b))
@@ -222,8 +225,8 @@ func unlink(n *threadNode) {
 	n.parent = nil
 }
 
-// prune removes places without a message: those without children, and those whose children can take their place. At the top a place with
-// several children stays.
+// prune removes places without a message: those without children, and those whose children can take
+// their place. At the top a place with several children stays.
 func prune(roots []*threadNode) []*threadNode {
 	var out []*threadNode
 	for _, root := range roots {
@@ -341,7 +344,8 @@ func (n *threadNode) newest() time.Time {
 	return t
 }
 
-// appendThread appends a thread: numbers in a row as long as each has one child, and branches in parentheses (RFC 5256 4).
+// appendThread appends a thread: numbers in a row as long as each has one child, and branches in
+// parentheses (RFC 5256 4).
 func (s *session) appendThread(b []byte, r *request, root *threadNode) []byte {
 	b = append(b, '(')
 	for n := root; ; n = n.children[0] {

@@ -6,7 +6,8 @@ import (
 	"buzon/internal/account"
 )
 
-// unauthenticate is UNAUTHENTICATE (RFC 8437): the session is as it was before the login, TLS apart.
+// unauthenticate is UNAUTHENTICATE (RFC 8437): the session is as it was before the login, TLS
+// apart.
 func (s *session) unauthenticate(r *request) error {
 	if err := r.End(); err != nil {
 		return err

@@ -9,8 +9,9 @@ import (
 	"buzon/maildir"
 )
 
-// What happens in the selected mailbox, whoever does it, reaches the client here: EXPUNGE or VANISHED, EXISTS, RECENT, FLAGS, FETCH (RFC 9051
-// 7.4 and 7.5). The mailbox's states say what differs; nothing is queued for a session, so a sleeping client costs nothing.
+// What happens in the selected mailbox, whoever does it, reaches the client here: EXPUNGE or
+// VANISHED, EXISTS, RECENT, FLAGS, FETCH (RFC 9051 7.4 and 7.5). The mailbox's states say what
+// differs; nothing is queued for a session, so a sleeping client costs nothing.
 
 // update tells the news after a command.
 func (s *session) update(r *request, cmd command) error {
@@ -22,7 +23,8 @@ func (s *session) update(r *request, cmd command) error {
 	return s.sync(syncOptions{expunge: !cmd.holdsSeqs, withUID: r.uid})
 }
 
-// mailboxLost ends the session when its mailbox has gone: no answer in terms of messages would be true any more.
+// mailboxLost ends the session when its mailbox has gone: no answer in terms of messages would be
+// true any more.
 func (s *session) mailboxLost(err error) error {
 	if errors.Is(err, maildir.ErrNotFound) {
 		return s.dismiss("The selected mailbox was deleted or renamed")
@@ -124,7 +126,8 @@ func (s *session) writeExists() {
 	}
 }
 
-// recentCount counts the \Recent messages: this session's own; for one that may not claim any, those that nobody has claimed.
+// recentCount counts the \Recent messages: this session's own; for one that may not claim any,
+// those that nobody has claimed.
 func (s *session) recentCount() int {
 	if s.view.readOnly {
 		return s.view.state.Recent()
@@ -208,7 +211,8 @@ func (s *session) writeMessage(seq uint32, m maildir.Message, withUID, withFlags
 	s.enc.Took(append(b, ")\r\n"...))
 }
 
-// enableCondstore is done by whatever needs MODSEQs (RFC 7162 3.1). A client that has a mailbox open learns its HIGHESTMODSEQ.
+// enableCondstore is done by whatever needs MODSEQs (RFC 7162 3.1). A client that has a mailbox
+// open learns its HIGHESTMODSEQ.
 func (s *session) enableCondstore() {
 	if s.has(condstore) {
 		return

@@ -10,7 +10,8 @@ import (
 	"buzon/imapd/wire"
 )
 
-// A messageURL is an IMAP URL of a message or a part of one (RFC 5092), without the server: /mailbox;UIDVALIDITY=1/;UID=2/;SECTION=3/;PARTIAL=0.10
+// A messageURL is an IMAP URL of a message or a part of one (RFC 5092), without the server:
+// /mailbox;UIDVALIDITY=1/;UID=2/;SECTION=3/;PARTIAL=0.10
 type messageURL struct {
 	mailbox     string
 	uidValidity uint32 // 0: not given

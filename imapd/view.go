@@ -9,12 +9,13 @@ import (
 	"buzon/maildir"
 )
 
-// A view is what one session knows of its selected mailbox: which message has which sequence number, and up to which state of the mailbox
-// the client has been told.
+// A view is what one session knows of its selected mailbox: which message has which sequence
+// number, and up to which state of the mailbox the client has been told.
 //
-// The store's states are immutable pictures, so a view is cheap: while everything has been told, uids is the state's own slice. Messages
-// that others have expunged while this session may not be told (RFC 9051 7.5.1) are kept in held: they hold their sequence numbers, and
-// what was last known of them, until the next chance to say so. Then uids is a slice of the view's own.
+// The store's states are immutable pictures, so a view is cheap: while everything has been told,
+// uids is the state's own slice. Messages that others have expunged while this session may not be
+// told (RFC 9051 7.5.1) are kept in held: they hold their sequence numbers, and what was last known
+// of them, until the next chance to say so. Then uids is a slice of the view's own.
 type view struct {
 	box      *maildir.Mailbox
 	name     string
@@ -35,7 +36,8 @@ func newView(box *maildir.Mailbox, name string, readOnly bool) *view {
 // len is the number of messages as the client counts them.
 func (v *view) len() int { return len(v.uids) }
 
-// row returns what is known of the message with index i (sequence number − 1), and its index in the state, −1 if it was expunged.
+// row returns what is known of the message with index i (sequence number − 1), and its index in the
+// state, −1 if it was expunged.
 func (v *view) row(i int) (maildir.Message, int) {
 	if len(v.held) == 0 {
 		return v.state.Message(i), i
@@ -92,7 +94,8 @@ func (ss spans) all() iter.Seq[int] {
 	}
 }
 
-// bySeq finds messages by sequence numbers. A number that no message has is an error (RFC 9051 section 9, seq-number).
+// bySeq finds messages by sequence numbers. A number that no message has is an error (RFC 9051
+// section 9, seq-number).
 func (v *view) bySeq(set wire.Set) (spans, error) {
 	rs := set.Resolve(uint32(v.len()))
 	if v.len() == 0 || int64(rs.Max()) > int64(v.len()) {

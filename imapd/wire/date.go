@@ -76,7 +76,8 @@ func (d *Decoder) DateTime() time.Time {
 	return t
 }
 
-// parseDateTime takes "dd-Mmm-yyyy hh:mm:ss +zzzz"; the day may begin with a space or be of one digit.
+// parseDateTime takes "dd-Mmm-yyyy hh:mm:ss +zzzz"; the day may begin with a space or be of one
+// digit.
 func parseDateTime(s string) (time.Time, bool) {
 	if len(s) == len("2-Jan-2006 15:04:05 -0700") {
 		s = "0" + s

@@ -1,9 +1,9 @@
-// Package wire reads and writes the IMAP grammar of RFC 9051 section 9 (and, where they differ, of RFC 3501). It knows nothing
-// of mailboxes, users or connection state.
+// Package wire reads and writes the IMAP grammar of RFC 9051 section 9 (and, where they differ, of
+// RFC 3501). It knows nothing of mailboxes, users or connection state.
 //
-// The decoder reads from the network byte by byte through one small buffer; it never keeps more of a command than Limits allow,
-// and after an error it can always skip to the next command: octets that the client announced as a literal are thrown away as
-// data and never read as commands.
+// The decoder reads from the network byte by byte through one small buffer; it never keeps more of
+// a command than Limits allow, and after an error it can always skip to the next command: octets
+// that the client announced as a literal are thrown away as data and never read as commands.
 package wire
 
 import (
@@ -25,22 +25,25 @@ type Limits struct {
 
 const (
 	readBuffer = 8 << 10
-	// lookBack is how much consumed input stays in the buffer, so that Skip can see a literal's announcement: {18446744073709551615+} CRLF.
+	// lookBack is how much consumed input stays in the buffer, so that Skip can see a literal's
+	// announcement: {18446744073709551615+} CRLF.
 	lookBack = 32
 )
 
 var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
 
-// A Decoder reads commands. It keeps the first error of a command: after one, every method returns its zero value, so a command
-// is decoded in one sweep and the error is looked at once, at End.
+// A Decoder reads commands. It keeps the first error of a command: after one, every method returns
+// its zero value, so a command is decoded in one sweep and the error is looked at once, at End.
 type Decoder struct {
-	// BeforeRead is called before the decoder waits for the network: the place to flush what was written and to set a deadline.
+	// BeforeRead is called before the decoder waits for the network: the place to flush what was
+	// written and to set a deadline.
 	BeforeRead func() error
 	// Continue answers a synchronising literal: it writes a continuation request and flushes.
 	Continue func() error
 	// OnLiteral, if set, is told the size of each literal that is about to be read.
 	OnLiteral func(size int64)
-	// UTF8: mailbox names and quoted strings are UTF-8 (RFC 6855, RFC 9051). Otherwise names are in modified UTF-7.
+	// UTF8: mailbox names and quoted strings are UTF-8 (RFC 6855, RFC 9051). Otherwise names are in
+	// modified UTF-7.
 	UTF8 bool
 
 	src   io.Reader
@@ -66,8 +69,8 @@ func NewDecoder(src io.Reader, lim Limits) *Decoder {
 	return &Decoder{src: src, lim: lim, ended: true}
 }
 
-// Reset continues with another source and forgets everything that is buffered: what a client sent in the clear behind STARTTLS
-// must never be read as if it came under TLS (RFC 9051 6.2.1).
+// Reset continues with another source and forgets everything that is buffered: what a client sent
+// in the clear behind STARTTLS must never be read as if it came under TLS (RFC 9051 6.2.1).
 func (d *Decoder) Reset(src io.Reader) {
 	d.src = src
 	d.r, d.w = 0, 0
@@ -173,7 +176,8 @@ func (d *Decoder) read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// fillIdle reads the first bytes after an idle time into the small buffer and only then takes a large one.
+// fillIdle reads the first bytes after an idle time into the small buffer and only then takes a
+// large one.
 func (d *Decoder) fillIdle() error {
 	n, err := d.read(d.small[:])
 	if err != nil {
@@ -266,7 +270,8 @@ func (d *Decoder) AtEnd() bool {
 	return d.err == nil && (c == '\r' || c == '\n')
 }
 
-// End consumes the line end and returns the command's first error. A line feed alone is taken as a line end, as everybody does.
+// End consumes the line end and returns the command's first error. A line feed alone is taken as a
+// line end, as everybody does.
 func (d *Decoder) End() error {
 	if d.ended && d.err == nil {
 		return nil
@@ -287,8 +292,8 @@ func (d *Decoder) End() error {
 // Ended says whether the command's last line is consumed.
 func (d *Decoder) Ended() bool { return d.ended }
 
-// Skip reads to the end of the command at hand, whatever its grammar, so that the next byte is the next command's first. It
-// returns ErrDesync, or the stream's error, when that is not possible.
+// Skip reads to the end of the command at hand, whatever its grammar, so that the next byte is the
+// next command's first. It returns ErrDesync, or the stream's error, when that is not possible.
 func (d *Decoder) Skip() error {
 	for {
 		if d.lit != nil {
@@ -302,8 +307,9 @@ func (d *Decoder) Skip() error {
 		if err := d.skipLine(); err != nil {
 			return err
 		}
-		// RFC 7888 4: a non-synchronising literal follows its announcement whether or not the server likes the command. A
-		// synchronising one does not: the client waits, and the tagged answer tells it not to send.
+		// RFC 7888 4: a non-synchronising literal follows its announcement whether or not the
+		// server likes the command. A synchronising one does not: the client waits, and the tagged
+		// answer tells it not to send.
 		n, ok := d.announced()
 		if !ok {
 			d.ended = true
@@ -390,7 +396,8 @@ func (d *Decoder) skipLiteral() error {
 	return nil
 }
 
-// Line reads one line outside of a command, without its line end, for AUTHENTICATE and IDLE. At most limit bytes.
+// Line reads one line outside of a command, without its line end, for AUTHENTICATE and IDLE. At
+// most limit bytes.
 func (d *Decoder) Line(limit int) ([]byte, error) {
 	var line []byte
 	for {
@@ -415,7 +422,8 @@ func (d *Decoder) Line(limit int) ([]byte, error) {
 	}
 }
 
-// PeekAt returns the byte n after the next one without consuming anything; 0 at an error. n must be small.
+// PeekAt returns the byte n after the next one without consuming anything; 0 at an error. n must be
+// small.
 func (d *Decoder) PeekAt(n int) byte {
 	if d.peek(); d.err != nil {
 		return 0

@@ -227,7 +227,8 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// FuzzDecoder: whatever comes, the decoder ends, keeps to its limits, and with the input cut elsewhere reads the same.
+// FuzzDecoder: whatever comes, the decoder ends, keeps to its limits, and with the input cut
+// elsewhere reads the same.
 func FuzzDecoder(f *testing.F) {
 	f.Add([]byte("a1 LOGIN {3+}\r\nana \"pw\"\r\n"))
 	f.Add([]byte("a (b (c {2}\r\nxy)) 1:*,4 \\Seen ~{1+}\r\n\x00\r\n"))

@@ -16,8 +16,9 @@ var writeBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// An Encoder writes responses into one buffer, which goes out when it is full or at Flush. It keeps the first error of the
-// stream; what is written after it goes nowhere. The methods return the encoder, so that a response reads like its grammar.
+// An Encoder writes responses into one buffer, which goes out when it is full or at Flush. It keeps
+// the first error of the stream; what is written after it goes nowhere. The methods return the
+// encoder, so that a response reads like its grammar.
 type Encoder struct {
 	// UTF8: the client takes UTF-8 in quoted strings and mailbox names (RFC 6855, RFC 9051).
 	UTF8 bool
@@ -64,8 +65,8 @@ func (e *Encoder) send() {
 	e.buf = e.buf[:0]
 }
 
-// Room returns the buffer with room for n more bytes, to be appended to and given back by Took. It is the fast way for
-// callers that write many small things.
+// Room returns the buffer with room for n more bytes, to be appended to and given back by Took. It
+// is the fast way for callers that write many small things.
 func (e *Encoder) Room(n int) []byte {
 	if e.pool == nil {
 		e.pool = writeBuffers.Get().(*[]byte)
@@ -80,7 +81,8 @@ func (e *Encoder) Room(n int) []byte {
 // Took stores the buffer that Room has returned, after appending.
 func (e *Encoder) Took(b []byte) { e.buf = b }
 
-// Raw writes s as it stands: constants, and text that was made by this package or a type's own Append method.
+// Raw writes s as it stands: constants, and text that was made by this package or a type's own
+// Append method.
 func (e *Encoder) Raw(s string) *Encoder {
 	e.buf = append(e.Room(len(s)), s...)
 	return e
@@ -150,7 +152,8 @@ func (e *Encoder) Mailbox(name string) *Encoder {
 	return e.String(name)
 }
 
-// Text writes human-readable text (resp-text): controls become "?", and it is never empty. Non-ASCII only where UTF8 is on.
+// Text writes human-readable text (resp-text): controls become "?", and it is never empty.
+// Non-ASCII only where UTF8 is on.
 func (e *Encoder) Text(s string) *Encoder {
 	b := e.Room(len(s) + 1)
 	for _, r := range s {
@@ -171,8 +174,8 @@ func (e *Encoder) Literal(n int64) *Encoder {
 	return e.Raw("{").Num(uint64(n)).Raw("}\r\n")
 }
 
-// Copy writes exactly n bytes of r, through the buffer. When r fails, the promise made by Literal can only be kept by closing the connection:
-// the error is the stream's error then.
+// Copy writes exactly n bytes of r, through the buffer. When r fails, the promise made by Literal
+// can only be kept by closing the connection: the error is the stream's error then.
 func (e *Encoder) Copy(r io.Reader, n int64) *Encoder {
 	for n > 0 && e.err == nil {
 		b := e.Room(0)
@@ -219,7 +222,8 @@ func AppendString(b []byte, s string, utf8OK bool) []byte {
 	return append(b, '"')
 }
 
-// quotable: RFC 9051 4.3: no CR, LF, NUL; RFC 3501: no 8-bit. Very long ones are literals, because clients have line limits.
+// quotable: RFC 9051 4.3: no CR, LF, NUL; RFC 3501: no 8-bit. Very long ones are literals, because
+// clients have line limits.
 func quotable(s string, utf8OK bool) bool {
 	if len(s) > 1000 {
 		return false

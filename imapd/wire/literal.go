@@ -4,8 +4,8 @@ import (
 	"io"
 )
 
-// A Literal is announced, and not yet read (RFC 9051 4.3). The command that meets one must either Accept it and read it to its
-// end, or leave it: Decoder.Skip then keeps the stream in step.
+// A Literal is announced, and not yet read (RFC 9051 4.3). The command that meets one must either
+// Accept it and read it to its end, or leave it: Decoder.Skip then keeps the stream in step.
 type Literal struct {
 	Size    int64
 	NonSync bool // RFC 7888: the client does not wait
@@ -40,7 +40,8 @@ func (l *Literal) Accept() error {
 	return nil
 }
 
-// Read reads the literal's content; io.EOF after Size bytes, io.ErrUnexpectedEOF when the client goes away before.
+// Read reads the literal's content; io.EOF after Size bytes, io.ErrUnexpectedEOF when the client
+// goes away before.
 func (l *Literal) Read(p []byte) (int, error) {
 	if l.left == 0 {
 		return 0, io.EOF
@@ -78,14 +79,16 @@ func (d *Decoder) forget() {
 	clear(d.bytes()[max(0, d.r-lookBack):d.r])
 }
 
-// Literal decodes an announcement: {n}, {n+}, and with ~ in front a literal8. Nothing is read of the content.
+// Literal decodes an announcement: {n}, {n+}, and with ~ in front a literal8. Nothing is read of
+// the content.
 func (d *Decoder) Literal() *Literal {
 	l := &Literal{d: d}
 	l.Binary = d.Is('~')
 	d.Expect('{')
 	l.Size = d.Number64()
 	if d.err != nil && d.dead == nil {
-		// A number that cannot be one: whether content follows is anybody's guess, and Skip looks for it.
+		// A number that cannot be one: whether content follows is anybody's guess, and Skip looks
+		// for it.
 		return l
 	}
 	l.NonSync = d.Is('+')

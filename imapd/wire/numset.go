@@ -7,11 +7,12 @@ import (
 	"strconv"
 )
 
-// A Range is a range of UIDs or sequence numbers with both ends, First ≤ Last. In a Set that came from a client 0 stands for "*".
+// A Range is a range of UIDs or sequence numbers with both ends, First ≤ Last. In a Set that came
+// from a client 0 stands for "*".
 type Range struct{ First, Last uint32 }
 
-// A Set is a sequence-set as the client wrote it (RFC 9051 section 9). A number costs nothing until it meets a message: sets are
-// kept as ranges, and are never spelt out.
+// A Set is a sequence-set as the client wrote it (RFC 9051 section 9). A number costs nothing until
+// it meets a message: sets are kept as ranges, and are never spelt out.
 type Set struct {
 	ranges []Range
 	// Saved: the set is "$", the saved result of a SEARCH (RFC 9051 6.4.4.1).
@@ -47,8 +48,8 @@ func (d *Decoder) setNumber() uint32 {
 	return d.NZNumber()
 }
 
-// Resolve puts top in the place of "*" and returns the ranges in order, disjoint and not adjacent. "5:*" is "top:5" when
-// top is lower (RFC 9051: seq-range).
+// Resolve puts top in the place of "*" and returns the ranges in order, disjoint and not adjacent.
+// "5:*" is "top:5" when top is lower (RFC 9051: seq-range).
 func (s Set) Resolve(top uint32) Ranges {
 	rs := make(Ranges, 0, len(s.ranges))
 	for _, r := range s.ranges {
@@ -71,8 +72,9 @@ func (s Set) IsStar() bool {
 	return len(s.ranges) == 1 && s.ranges[0] == Range{}
 }
 
-// List returns the numbers in the order in which the client wrote them, without "*". It refuses (ok is false) sets of more than limit numbers.
-// It serves the few places where RFC 7162 pairs two sets.
+// List returns the numbers in the order in which the client wrote them, without "*". It refuses (ok
+// is false) sets of more than limit numbers. It serves the few places where RFC 7162 pairs two
+// sets.
 func (s Set) List(limit int) (nums []uint32, ok bool) {
 	for _, r := range s.ranges {
 		if r.First == 0 || r.Last == 0 {
@@ -149,7 +151,8 @@ func (rs Ranges) Max() uint32 {
 	return rs[len(rs)-1].Last
 }
 
-// Append writes the set as the grammar wants it. The empty set has no form of its own: nothing is written.
+// Append writes the set as the grammar wants it. The empty set has no form of its own: nothing is
+// written.
 func (rs Ranges) Append(b []byte) []byte {
 	for i, r := range rs {
 		if i > 0 {
@@ -166,7 +169,8 @@ func (rs Ranges) Append(b []byte) []byte {
 
 func (rs Ranges) String() string { return string(rs.Append(nil)) }
 
-// AppendList writes numbers in the order given, as a set in which runs are ranges: RFC 4315 3 pairs the sets of COPYUID by their order.
+// AppendList writes numbers in the order given, as a set in which runs are ranges: RFC 4315 3 pairs
+// the sets of COPYUID by their order.
 func AppendList[N ~uint32](b []byte, nums []N) []byte {
 	for i := 0; i < len(nums); {
 		j := i + 1

@@ -69,7 +69,8 @@ func TestAppendList(t *testing.T) {
 	}
 }
 
-// Every number is in the resolved set if and only if one of its parts says so, and the form is normal.
+// Every number is in the resolved set if and only if one of its parts says so, and the form is
+// normal.
 func FuzzSet(f *testing.F) {
 	f.Add("1:3,5,*", uint32(4), uint32(4))
 	f.Add("9:*,*:2", uint32(4), uint32(4294967295))

@@ -71,7 +71,8 @@ func (d *Decoder) Atom() string { return d.run(inAtom, "an atom") }
 // Word reads an atom and returns it in upper case.
 func (d *Decoder) Word() string { return upper(d.Atom()) }
 
-// Name reads letters, digits, "-", "." and "=" in upper case: a FETCH item or a SEARCH key, which may be followed by "[" or "<".
+// Name reads letters, digits, "-", "." and "=" in upper case: a FETCH item or a SEARCH key, which
+// may be followed by "[" or "<".
 func (d *Decoder) Name() string {
 	return upper(d.runFunc(func(c byte) bool {
 		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '='
@@ -121,8 +122,8 @@ func (d *Decoder) NString() (s string, ok bool) {
 	return "", false
 }
 
-// quoted reads a quoted string. Bytes above 0x7f are let through for the clients that send raw UTF-8 everywhere, if they are
-// UTF-8; RFC 9051 allows it once the client has enabled it.
+// quoted reads a quoted string. Bytes above 0x7f are let through for the clients that send raw
+// UTF-8 everywhere, if they are UTF-8; RFC 9051 allows it once the client has enabled it.
 func (d *Decoder) quoted() string {
 	d.Expect('"')
 	var short [128]byte
@@ -205,8 +206,8 @@ func FoldInbox(name string) string {
 	return name
 }
 
-// ListMailbox reads a mailbox pattern with its wildcards, as UTF-8. A pattern that is not well formed matches nothing, and is
-// returned as it stands.
+// ListMailbox reads a mailbox pattern with its wildcards, as UTF-8. A pattern that is not well
+// formed matches nothing, and is returned as it stands.
 func (d *Decoder) ListMailbox() string {
 	var s string
 	if c := d.peek(); c == '"' || c == '{' {
@@ -314,7 +315,8 @@ func (d *Decoder) Flags() []string {
 	return flags
 }
 
-// HasWord consumes the atom word, in whatever case, if it comes next and ends there. word is in upper case and short.
+// HasWord consumes the atom word, in whatever case, if it comes next and ends there. word is in
+// upper case and short.
 func (d *Decoder) HasWord(word string) bool {
 	for i := range len(word) {
 		if c := d.PeekAt(i); d.err != nil || c&^0x20 != word[i] {

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// Modified UTF-7 of mailbox names (RFC 3501 5.1.3): printable US-ASCII stands for itself, "&" is "&-", and everything else is
-// UTF-16 in base64 with "," for "/" between "&" and "-".
+// Modified UTF-7 of mailbox names (RFC 3501 5.1.3): printable US-ASCII stands for itself, "&" is
+// "&-", and everything else is UTF-16 in base64 with "," for "/" between "&" and "-".
 var base64UTF7 = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,").WithPadding(base64.NoPadding).Strict()
 
 var errUTF7 = errors.New("mailbox name is not modified UTF-7")
 
-// DecodeUTF7 returns the name in UTF-8. Names that are not in their only right form are refused: two spellings of one name would be
-// two mailboxes to some clients.
+// DecodeUTF7 returns the name in UTF-8. Names that are not in their only right form are refused:
+// two spellings of one name would be two mailboxes to some clients.
 func DecodeUTF7(s string) (string, error) {
 	i := 0
 	for i < len(s) && s[i] >= 0x20 && s[i] < 0x7f && s[i] != '&' {

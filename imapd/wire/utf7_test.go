@@ -45,7 +45,8 @@ func TestUTF7Refused(t *testing.T) {
 	}
 }
 
-// There is one spelling of a name: what decodes, encodes to the same bytes; and every UTF-8 name comes back.
+// There is one spelling of a name: what decodes, encodes to the same bytes; and every UTF-8 name
+// comes back.
 func FuzzUTF7(f *testing.F) {
 	f.Add("~peter/mail/&U,BTFw-/&ZeVnLIqe-")
 	f.Add("Entwürfe & mehr")
