@@ -31,7 +31,7 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []UID) ([]UID, error) {
 		uid := s.uids[i]
 		e := m.onFileLocked(ctx, s, i, func(dir durable.Dir, name string) error {
 			inNew, inCur = inNew || dir == m.dir.new, inCur || dir == m.dir.cur
-			return m.user.unlinkOrKeep(dir, name)
+			return m.unlinkOrKeep(dir, name)
 		})
 		if errors.Is(e, errUnsteady) {
 			err = e // of this message alone

@@ -118,7 +118,7 @@ func (u *User) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	// First out of sight with one durable rename, then file by file.
-	gone := deletedPrefix + u.store.namer.unique()
+	gone := deletedName(u.store.namer.unique(), f.dir)
 	err = u.root.Rename(f.dir, u.root, gone)
 	if err == nil {
 		err = u.root.Sync()
@@ -137,7 +137,7 @@ func (u *User) Delete(ctx context.Context, name string) error {
 // discard removes the folder of a deleted mailbox; its messages are kept for
 // undelete where that is wanted.
 func (u *User) discard(dir string) {
-	u.keepFolder(dir)
+	u.keepFolder(dir, deletedWas(dir))
 	removeTree(u.root, dir)
 }
 

@@ -21,7 +21,7 @@ type arrival struct {
 	ok   bool // stat was read
 	ours bool // an append or a copy
 	time arrivalTime
-	uid  UID  // from the uidlist; 0 when it has none
+	uid  UID // from the uidlist; 0 when it has none
 	keys string
 }
 

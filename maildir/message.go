@@ -33,9 +33,13 @@ func (f *File) Size() int64 { return f.size }
 // Close gives the file back.
 func (f *File) Close() error { return f.close() }
 
-// WriteTo writes the whole message to w.
+// WriteTo writes the whole message to w. io.ErrUnexpectedEOF: somebody cut the file.
 func (f *File) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(w, io.NewSectionReader(f.r, 0, f.size))
+	n, err := io.Copy(w, io.NewSectionReader(f.r, 0, f.size))
+	if n < f.size && err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // OpenMessage opens a message of the newest state. ErrExpunged: it has none with

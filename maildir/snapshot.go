@@ -96,19 +96,12 @@ func snapshotName(gen uint64) string { return snapshotPrefix + strconv.FormatUin
 // the directory. Its rows get the slots 0, 1, 2 and so on.
 func writeSnapshot(dir durable.Dir, gen uint64, s *State, h *snapshotHead) error {
 	body, names := s.columns()
-	h.rows, h.names = s.Len(), len(names)
-	h.crc = crc32.Update(crc32.Checksum(body, castagnoli), castagnoli, names)
-	head := h.encode()
+	h.rows = s.Len()
 	f, err := dir.Create(snapshotName(gen), 0o600)
 	if err != nil {
 		return err
 	}
-	fixed := make([]byte, snapshotFixed)
-	binary.NativeEndian.PutUint64(fixed, snapshotMagic)
-	binary.NativeEndian.PutUint32(fixed[8:], uint32(len(head)))
-	binary.NativeEndian.PutUint32(fixed[12:], crc32.Checksum(head, castagnoli))
-	pad := make([]byte, padding(snapshotFixed+len(head)))
-	for _, part := range [][]byte{fixed, head, pad, body, names} {
+	for _, part := range [][]byte{h.seal(body, names), body, names} {
 		if _, err = f.Write(part); err != nil {
 			break
 		}
@@ -123,6 +116,20 @@ func writeSnapshot(dir durable.Dir, gen uint64, s *State, h *snapshotHead) error
 		_ = dir.Remove(snapshotName(gen))
 	}
 	return err
+}
+
+// seal completes the head for the columns and names behind it, and returns all
+// that comes before them.
+func (h *snapshotHead) seal(body, names []byte) []byte {
+	h.names = len(names)
+	h.crc = crc32.Update(crc32.Checksum(body, castagnoli), castagnoli, names)
+	head := h.encode()
+	out := make([]byte, snapshotFixed, snapshotFixed+len(head)+8)
+	binary.NativeEndian.PutUint64(out, snapshotMagic)
+	binary.NativeEndian.PutUint32(out[8:], uint32(len(head)))
+	binary.NativeEndian.PutUint32(out[12:], crc32.Checksum(head, castagnoli))
+	out = append(out, head...)
+	return append(out, make([]byte, padding(len(out)))...)
 }
 
 func padding(n int) int { return (8 - n%8) % 8 }

@@ -1,6 +1,231 @@
 package maildir
 
-import "buzon/internal/durable"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
 
-func (u *User) unlinkOrKeep(dir durable.Dir, name string) error { return dir.Remove(name) }
-func (u *User) keepFolder(dir string)                           {}
+	"buzon/internal/durable"
+)
+
+// Expunged messages can be kept for some days, in a plain directory of the tree's
+// root that no mailbox reader looks at:
+//
+//	..EXPUNGED/<day>/<folder's directory, or INBOX>/<file name>
+//
+// where day is the date of the expunge, UTC, as 2006-01-02. A file that is copied
+// back into a cur/ is a new message there; Undelete does that for a whole day. What
+// is older than Config.UndeleteDays is removed when a day begins. It does not
+// count in the quota.
+const (
+	expungedDir = "..EXPUNGED"
+	dayLayout   = "2006-01-02"
+)
+
+// unlinkOrKeep removes a message's file, or puts it where expunged ones are kept.
+func (m *Mailbox) unlinkOrKeep(dir durable.Dir, name string) error {
+	u := m.user
+	if u.store.cfg.UndeleteDays <= 0 {
+		return dir.Remove(name)
+	}
+	keep, err := u.keepDir(m.dirName)
+	if err != nil {
+		return err
+	}
+	defer keep.Close()
+	err = dir.Rename(name, keep, name)
+	if errors.Is(err, fs.ErrExist) {
+		err = dir.Rename(name, keep, u.store.namer.base(-1, -1)+":2,")
+	}
+	return err
+}
+
+// keepDir opens today's directory of a folder, made where it is missing.
+func (u *User) keepDir(folderDir string) (durable.Dir, error) {
+	if folderDir == "" {
+		folderDir = inbox
+	}
+	dir := u.root
+	today := u.store.now().UTC().Format(dayLayout)
+	for _, name := range []string{expungedDir, today, folderDir} {
+		next, err := dir.OpenDir(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			if name == today {
+				u.sweepExpunged(dir)
+			}
+			next, err = openOrMake(dir, name, u.dirPerm)
+		}
+		if dir != u.root {
+			_ = dir.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+		dir = next
+	}
+	return dir, nil
+}
+
+// sweepExpunged removes the days that are over.
+func (u *User) sweepExpunged(dir durable.Dir) {
+	last := u.store.now().UTC().AddDate(0, 0, -u.store.cfg.UndeleteDays)
+	for _, name := range namesIn(dir) {
+		if day, err := time.Parse(dayLayout, name); err == nil && day.Before(last.Truncate(24*time.Hour)) {
+			removeTree(dir, name)
+		}
+	}
+}
+
+// keepFolder keeps the messages of a deleted folder: dir is what it is called now,
+// name what it was called.
+func (u *User) keepFolder(dir, was string) {
+	if u.store.cfg.UndeleteDays <= 0 {
+		return
+	}
+	folder, err := u.root.OpenDir(dir)
+	if err != nil {
+		return
+	}
+	defer folder.Close()
+	keep, err := u.keepDir(was)
+	if err != nil {
+		return
+	}
+	defer keep.Close()
+	for _, sub := range []string{"cur", "new"} {
+		d, err := folder.OpenDir(sub)
+		if err != nil {
+			continue
+		}
+		for _, name := range namesIn(d) {
+			_ = d.Rename(name, keep, name)
+		}
+		_ = d.Close()
+	}
+	_ = keep.Sync()
+}
+
+func namesIn(dir durable.Dir) (names []string) {
+	_ = dir.Scan(func(e durable.Entry) error {
+		names = append(names, string(e.Name))
+		return nil
+	})
+	slices.Sort(names)
+	return names
+}
+
+// Expunged is a message that can be put back.
+type Expunged struct {
+	Day     string // when it was expunged, as 2006-01-02, UTC
+	Mailbox string // where it was
+	File    string
+	Size    int64
+}
+
+// Expunged lists what is kept, by day and mailbox.
+func (u *User) Expunged(context.Context) ([]Expunged, error) {
+	var all []Expunged
+	err := u.eachExpunged(func(e Expunged, dir durable.Dir) error {
+		in, err := dir.Stat(e.File)
+		if err == nil && in.Mode.Type() == 0 {
+			e.Size = in.Size
+			all = append(all, e)
+		}
+		return nil
+	})
+	return all, err
+}
+
+func (u *User) eachExpunged(fn func(e Expunged, dir durable.Dir) error) error {
+	root, err := u.root.OpenDir(expungedDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, day := range namesIn(root) {
+		days, err := root.OpenDir(day)
+		if err != nil {
+			continue
+		}
+		for _, folder := range namesIn(days) {
+			dir, err := days.OpenDir(folder)
+			if err != nil {
+				continue
+			}
+			name := inbox
+			if n, ok := folderName(folder); ok {
+				name = n
+			}
+			for _, file := range namesIn(dir) {
+				if err := fn(Expunged{Day: day, Mailbox: name, File: file}, dir); err != nil {
+					return err
+				}
+			}
+			_ = dir.Close()
+		}
+		_ = days.Close()
+	}
+	return nil
+}
+
+// Undelete puts those kept messages back that want accepts, into the mailboxes
+// where they were, INBOX where these are gone, and returns how many. They are new
+// messages there, without \Deleted.
+func (u *User) Undelete(ctx context.Context, want func(Expunged) bool) (n int, err error) {
+	touched := map[string]bool{}
+	err = u.eachExpunged(func(e Expunged, dir durable.Dir) error {
+		if !want(e) {
+			return nil
+		}
+		to, err := u.deliveryPlace(e.Mailbox, FlagSeen)
+		if errors.Is(err, ErrNotFound) {
+			to, err = u.deliveryPlace(inbox, FlagSeen)
+		}
+		if err != nil {
+			return err
+		}
+		defer to.close()
+		base, raw := splitName(e.File)
+		in := parseInfo(raw)
+		stored, virtual := nameSizes(base)
+		name := u.store.namer.base(stored, virtual) + in.with(in.flags&^FlagDeleted, in.letters)
+		if err := dir.Rename(e.File, to.dir, name); err != nil {
+			return err
+		}
+		if err := to.dir.Sync(); err != nil {
+			return err
+		}
+		touched[to.name] = true
+		n++
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("undelete: %w", diskError(err))
+	}
+	for name := range touched {
+		if m, e := u.Open(ctx, name); e == nil {
+			m.Close() // which has given the messages their UIDs
+		}
+	}
+	return n, err
+}
+
+// deletedName makes the name under which a deleted folder waits to be taken apart;
+// it says what the folder was, for undelete.
+func deletedName(unique, dir string) string { return deletedPrefix + unique + "=" + dir }
+
+// deletedWas returns the directory that a deleted folder was.
+func deletedWas(name string) string {
+	_, dir, ok := strings.Cut(name, "=")
+	if !ok || !isFolderDir(dir) {
+		return ""
+	}
+	return dir
+}
