@@ -33,8 +33,9 @@ type Transport interface {
 type Writer struct {
 	Transport Transport
 	From, To  string
-	Account   string // whose mailbox gets them; usually To
-	Mailbox   string // "" means INBOX
+	Account   string        // whose mailbox gets them; usually To
+	Mailbox   string        // "" means INBOX
+	Pause     time.Duration // between messages
 }
 
 // Run writes until ctx ends, and records what was acknowledged. A message that
@@ -60,6 +61,12 @@ func (w Writer) Run(ctx context.Context, l *Ledger) error {
 		}
 		if err := l.Record(Entry{ID: m.ID, Account: w.Account, Mailbox: mailbox, Sum: m.Sum}); err != nil {
 			return err
+		}
+		if w.Pause > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(w.Pause):
+			}
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ import (
 type options struct {
 	book, smtp, submission, imaps string
 	user, password, to            string
-	duration                      time.Duration
+	duration, pause               time.Duration
 }
 
 func main() {
@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.password, "password", "", "its password")
 	flags.StringVar(&o.to, "to", "", "recipient")
 	flags.DurationVar(&o.duration, "for", time.Minute, "how long to write, or to wait for what is missing")
+	flags.DurationVar(&o.pause, "pause", 0, "between two messages")
 	if len(args) == 0 {
 		return errors.New("want write or check")
 	}
@@ -78,11 +79,11 @@ func (o options) write(ctx context.Context, book *ledger.Ledger) error {
 	var writers []ledger.Writer
 	if o.smtp != "" {
 		transport := &ledger.SMTP{Addr: o.smtp}
-		writers = append(writers, ledger.Writer{Transport: transport, From: "zoe@far.test", To: o.to, Account: o.to})
+		writers = append(writers, ledger.Writer{Transport: transport, From: "zoe@far.test", To: o.to, Account: o.to, Pause: o.pause})
 	}
 	if o.submission != "" {
 		transport := &ledger.SMTP{Addr: o.submission, TLS: anyone, User: o.user, Password: o.password}
-		writers = append(writers, ledger.Writer{Transport: transport, From: o.user, To: o.to, Account: o.to})
+		writers = append(writers, ledger.Writer{Transport: transport, From: o.user, To: o.to, Account: o.to, Pause: o.pause})
 	}
 	errs := make([]error, len(writers))
 	var running sync.WaitGroup
