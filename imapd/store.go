@@ -28,16 +28,18 @@ func (s *session) store(r *request) error {
 	if s.view.readOnly {
 		return errReadOnly
 	}
-	// News of others first: what comes back then can be told apart from what we did.
+	// The messages are those that the client knows now. Then the news of others, so that what comes
+	// back afterwards can be told apart from what we did.
+	uids, gone := s.view.uidsOf(ss)
 	if err := s.sync(syncOptions{expunge: r.uid, withUID: r.uid}); err != nil {
 		return err
 	}
-	if r.uid {
-		if ss, err = s.find(o.set, true); err != nil { // the numbers may have moved
-			return err
-		}
-	}
-	uids, gone := s.view.uidsOf(ss)
+	known := len(uids)
+	uids = slices.DeleteFunc(uids, func(uid maildir.UID) bool {
+		_, ok := s.view.state.Find(uid)
+		return !ok
+	})
+	gone = gone || len(uids) < known && !r.uid
 	if len(uids) == 0 {
 		if gone {
 			return maildir.ErrExpunged
