@@ -1,11 +1,13 @@
 package e2e_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-imap/v2/imapclient"
+	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 )
 
@@ -67,4 +69,36 @@ func BenchmarkIdle(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(waited.Microseconds())/float64(b.N), "µs/announced")
+}
+
+// BenchmarkRelay is one message of 4 kB from the user of one host to the disk
+// of another: submission, queue, MX, TLS, delivery. Eight are under way at once.
+func BenchmarkRelay(b *testing.B) {
+	w := newWorld(b)
+	from := w.host(b, hostConfig{Domains: []string{"a.test"}, Accounts: []string{"ana@a.test"}})
+	to := w.host(b, hostConfig{Domains: []string{"b.test"}, Accounts: []string{"luis@b.test"}})
+	from.start(b)
+	to.start(b)
+	client, err := smtp.DialStartTLS(from.Addr("submission"), from.tls(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Auth(sasl.NewPlainClient("", "ana@a.test", password)); err != nil {
+		b.Fatal(err)
+	}
+	text := "From: <ana@a.test>\r\nSubject: bench\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", 50)
+	sent := 0
+	for b.Loop() {
+		if err := client.SendMail("ana@a.test", []string{"luis@b.test"}, strings.NewReader(text)); err != nil {
+			b.Fatal(err)
+		}
+		sent++
+		eventually(b, patience, func() error {
+			if waiting := sent - len(to.files(b, "luis@b.test")); waiting > 8 {
+				return fmt.Errorf("%d messages are on their way", waiting)
+			}
+			return nil
+		})
+	}
 }

@@ -18,7 +18,7 @@ type world struct {
 	port int
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	zone := dnstest.MustParse("")
 	server, stop, err := dnstest.Start(zone)
@@ -29,7 +29,7 @@ func newWorld(t *testing.T) *world {
 	return &world{zone: zone, dns: server.Addr(), port: freePort(t, "127.0.0.1")}
 }
 
-func (w *world) record(t *testing.T, lines ...string) {
+func (w *world) record(t testing.TB, lines ...string) {
 	t.Helper()
 	if err := w.zone.Add(strings.Join(lines, "\n") + "\n"); err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func (w *world) record(t *testing.T, lines ...string) {
 
 // host makes a host of this world, with its MX record; it does not run yet. It
 // tries again after a second, and gives up after six.
-func (w *world) host(t *testing.T, cfg hostConfig) *host {
+func (w *world) host(t testing.TB, cfg hostConfig) *host {
 	t.Helper()
 	cfg.Ports = map[string]int{"smtp": w.port}
 	cfg.Extra += fmt.Sprintf("[dns]\nservers = [%q]\n[outbound]\nport = %d\nallow_private = true\n", w.dns, w.port)
