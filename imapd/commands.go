@@ -107,6 +107,9 @@ func (s *session) command() error {
 	r := &request{Decoder: s.dec}
 	if r.tag = r.Tag(); r.Err() != nil {
 		r.tag = "*" // nothing to answer to: an untagged BAD
+	} else if len(r.tag) > longestTag {
+		r.tag = "*"
+		r.Fail("the tag is too long")
 	}
 	r.name = r.SP().Word()
 	if r.name == "UID" {

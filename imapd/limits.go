@@ -17,7 +17,7 @@ const (
 
 	unknownBeforeLogin = 3  // unknown commands: what speaks here is no mail client
 	errorsInARow       = 20 // after login: a client in a loop
-	soleLoginDelay     = 15 * time.Second
+	longestTag         = 128
 
 	fetchBatch = 256 // messages whose \Seen is stored at once
 )

@@ -1,6 +1,11 @@
 package imapd
 
-import "time"
+import (
+	"io"
+	"time"
+
+	"buzon/imapd/wire"
+)
 
 // progressInterval is how often a long command says that it goes on (RFC 9585 3 asks for no less
 // than 10 seconds between two).
@@ -23,6 +28,9 @@ func newProgress(s *session, r *request, total int) *progress {
 func (p *progress) at(done int) error {
 	if err := p.s.ctx.Err(); err != nil {
 		return err
+	}
+	if p.s.stream.gone() {
+		return &wire.StreamError{Err: io.ErrUnexpectedEOF}
 	}
 	if time.Now().Before(p.next) {
 		return nil

@@ -63,7 +63,7 @@ func (s *session) has(f feature) bool { return s.enabled&f != 0 }
 func newSession(srv *Server, nc net.Conn, ip netip.Addr) *session {
 	s := &session{srv: srv, ip: ip, state: notAuthenticated, started: time.Now()}
 	s.log = srv.cfg.Log.With("conn", srv.conns.Add(1), "ip", ip.String())
-	s.stream = &stream{Conn: nc, grace: s.writeTime}
+	s.stream = &stream{Conn: nc, base: nc, grace: s.writeTime}
 	s.dec = wire.NewDecoder(s.stream, limitsBeforeLogin)
 	s.enc = wire.NewEncoder(s.stream)
 	s.dec.BeforeRead = s.beforeRead

@@ -2,14 +2,19 @@ package imapd
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A stream is the connection as the codec sees it: what is written has a deadline, and bytes are
 // counted. TLS is put under it in the middle of the session, and COMPRESS over it.
 type stream struct {
 	net.Conn
+	base    net.Conn // below TLS
 	in, out int64
 	deflate *deflation           // after COMPRESS
 	grace   func() time.Duration // how long a write may take
@@ -42,6 +47,27 @@ func (s *stream) writeRaw(p []byte) (int, error) {
 	n, err := s.Conn.Write(p)
 	s.out += int64(n)
 	return n, err
+}
+
+// gone says whether the client has closed the connection and left nothing to read: nobody waits for
+// the result of its command then.
+func (s *stream) gone() bool {
+	sc, ok := s.base.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	closed := false
+	err = rc.Read(func(fd uintptr) bool {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		closed = err == nil && n == 0 || errors.Is(err, unix.ECONNRESET)
+		return true
+	})
+	return err == nil && closed
 }
 
 // startTLS puts TLS under the stream; the handshake has its own deadline.
