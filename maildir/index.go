@@ -385,9 +385,14 @@ func (m *Mailbox) dropIndex() {
 	m.indexless = true
 }
 
+// close closes the files. What sessions may still read stays mapped.
 func (x *index) close() {
+	x.sync.Lock()
+	defer x.sync.Unlock()
+	x.broken.Store(true)
 	if x.log != nil {
 		_ = x.log.Close()
+		x.log = nil
 	}
 	x.cache.close()
 	_ = x.dir.Close()
@@ -411,6 +416,7 @@ func (m *Mailbox) closeIndex() {
 		x.write(appendRecord(nil, e))
 	}
 	x.close()
+	x.cache.unmapAll()
 	m.index.Store(nil)
 }
 

@@ -40,6 +40,7 @@ type Mailbox struct {
 	replaced      bool                 // cur/ or new/ is another directory, and may not be complete
 	missingSince  time.Time            // cur/ or new/ is not there
 	held          []event              // files that could not get UIDs
+	retired       *index               // of a folder that is gone, as long as sessions may read its memory
 	openIntents   int
 	indexless     bool                 // an index was tried for and cannot be had
 	unclaimed     map[string]uidRecord // lines of the uidlist whose files were not seen yet

@@ -21,7 +21,7 @@ type Status struct {
 // Its State is up to date with the disk.
 func (u *User) Open(ctx context.Context, name string) (*Mailbox, error) {
 	for {
-		m, err := u.take(name)
+		m, err := u.take(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -43,7 +43,7 @@ func (u *User) Open(ctx context.Context, name string) (*Mailbox, error) {
 }
 
 // take finds or makes the Mailbox of a name and counts its holder.
-func (u *User) take(name string) (*Mailbox, error) {
+func (u *User) take(ctx context.Context, name string) (*Mailbox, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	f, err := u.findLocked(name)
@@ -62,6 +62,10 @@ func (u *User) take(name string) (*Mailbox, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m, err := u.adoptRenamed(ctx, f, in.Ino); m != nil || err != nil {
+		_ = dir.Close()
+		return m, err
+	}
 	m := &Mailbox{
 		user: u, refs: 1, lock: newContextLock(), dirName: f.dir, folderIno: in.Ino,
 		infoIDs: map[string]fileInfo{}, doubles: map[string]time.Time{},
@@ -74,6 +78,29 @@ func (u *User) take(name string) (*Mailbox, error) {
 	m.state.Store(&State{mailbox: m})
 	u.mailboxes[f.dir] = m
 	return m, nil
+}
+
+// adoptRenamed finds the open mailbox of a folder that another program renamed to
+// f: two of one folder must not write its index. The caller holds u.mu.
+func (u *User) adoptRenamed(ctx context.Context, f folder, inode uint64) (*Mailbox, error) {
+	for old, m := range u.mailboxes {
+		if m.folderIno != inode || old == "" || f.dir == "" {
+			continue
+		}
+		if m.deleted.Load() {
+			return nil, u.endMailboxLocked(ctx, old)
+		}
+		if err := m.lock.lock(ctx); err != nil {
+			return nil, err
+		}
+		delete(u.mailboxes, old)
+		u.mailboxes[f.dir] = m
+		m.renamed(f.dir, f.name)
+		m.lock.unlock()
+		m.refs++
+		return m, nil
+	}
+	return nil, nil
 }
 
 // dropDeleted forgets a mailbox whose folder is gone; false: it was forgotten
@@ -190,6 +217,12 @@ func (u *User) endMailboxLocked(ctx context.Context, dir string) error {
 	}
 	m.deleted.Store(true)
 	m.settled.Store(false)
+	if x := m.index.Load(); x != nil {
+		// Its sessions may hold it for long, and another folder may have its GUID.
+		x.close()
+		m.retired = x
+		m.index.Store(nil)
+	}
 	m.lock.unlock()
 	delete(u.mailboxes, dir)
 	m.subs.notify()
@@ -208,6 +241,9 @@ func (m *Mailbox) end() {
 	m.settled.Store(false)
 	if m.loaded.Load() {
 		m.closeIndex()
+		if m.retired != nil {
+			m.retired.cache.unmapAll()
+		}
 		m.unwatch()
 		_ = m.dir.cur.Close()
 		_ = m.dir.new.Close()

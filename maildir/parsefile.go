@@ -86,6 +86,15 @@ func (p *parseFile) close() {
 		_ = p.file.Close()
 		p.file = nil
 	}
+}
+
+// unmapAll gives the memory back. Nobody reads it any more.
+func (p *parseFile) unmapAll() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.mapped.Store(nil)
 	for _, unmap := range p.unmap {
 		unmap()
