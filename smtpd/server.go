@@ -139,14 +139,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer e.close()
 	var conns sync.WaitGroup
 	defer conns.Wait()
-	defer context.AfterFunc(ctx, func() { s.drain(work, kill) })()
 
 	for {
 		nc, err := ln.Accept()
 		switch {
 		case err == nil:
-			s.admit(ctx, work, e, &conns, nc)
+			s.admit(work, e, &conns, nc)
 		case ctx.Err() != nil:
+			go s.drain(work, kill) // until every connection is closed
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
@@ -160,9 +160,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// admit starts a client on nc, or refuses it when there are too many. ctx
-// ends when we stop, work when transactions must end too.
-func (s *Server) admit(ctx, work context.Context, e *engines, conns *sync.WaitGroup, nc net.Conn) {
+// admit starts a client on nc, or refuses it when there are too many. work
+// ends when transactions must.
+func (s *Server) admit(work context.Context, e *engines, conns *sync.WaitGroup, nc net.Conn) {
 	release, ok := s.cfg.Conns.Acquire(hostOf(nc.RemoteAddr()))
 	if !ok {
 		s.turnAway(nc)
@@ -176,9 +176,6 @@ func (s *Server) admit(ctx, work context.Context, e *engines, conns *sync.WaitGr
 	s.mu.Lock()
 	s.clients[c] = struct{}{}
 	s.mu.Unlock()
-	if ctx.Err() != nil { // drain may have looked before
-		c.drain()
-	}
 	go s.welcome(e, c)
 }
 
