@@ -156,3 +156,56 @@ func BenchmarkStoreOne100k(b *testing.B) {
 		op = Add + Remove - op
 	}
 }
+
+// BenchmarkLoadSnapshot1M maps and checks the index of a million messages.
+func BenchmarkLoadSnapshot1M(b *testing.B) {
+	m := &Mailbox{infoIDs: map[string]fileInfo{}}
+	m.state.Store(&State{mailbox: m, next: 1, validity: 1})
+	d := m.draft()
+	for i := range 1_000_000 {
+		base := fmt.Sprintf("%d.M%dP77Q%dR0123456789abcdef.host,S=1204,W=1204", 1700000000+i/10, i%1000000, i)
+		d.add(row{uid: UID(i + 1), base: base, where: d.info(":2,S"), flags: FlagSeen, modseq: ModSeq(i), size: 1204, stored: 1204})
+	}
+	dir, err := durable.OpenDir(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer dir.Close()
+	h := &snapshotHead{validity: 1, next: d.next, infos: rawInfos(m.infos), uids: uidlist{header: uidHeader{version: 3, validity: 1, next: 1}}}
+	if err := writeSnapshot(dir, 1, d.State, h); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("load", func(b *testing.B) {
+		for b.Loop() {
+			h, blocks, err := readSnapshot(dir, 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := h.state(m, blocks); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	h, blocks, err := readSnapshot(dir, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, _ := h.state(m, blocks)
+	s.infos = m.infos
+	b.Run("flags", func(b *testing.B) {
+		for b.Loop() {
+			n := 0
+			for i := range s.Len() {
+				if s.Message(i).Flags&FlagSeen != 0 {
+					n++
+				}
+			}
+		}
+	})
+	b.Run("names", func(b *testing.B) {
+		for b.Loop() {
+			var t nameTable
+			t.build(s)
+		}
+	})
+}
