@@ -38,6 +38,13 @@ func (u *User) Quota(ctx context.Context) (Quota, error) {
 	return q, nil
 }
 
+// Limited reports that the user has a limit at all: without one there is no need
+// to look at what is used.
+func (u *User) Limited() bool {
+	q := u.limits()
+	return q.BytesLimit > 0 || q.MessagesLimit > 0
+}
+
 func (u *User) limits() (q Quota) {
 	if limit := u.store.cfg.QuotaLimit; limit != nil {
 		q.BytesLimit, q.MessagesLimit = limit(u.id)
@@ -47,7 +54,7 @@ func (u *User) limits() (q Quota) {
 
 // checkQuota answers ErrQuota when a limit leaves no room for more.
 func (u *User) checkQuota(ctx context.Context, bytes, messages int64) error {
-	if q := u.limits(); q.BytesLimit == 0 && q.MessagesLimit == 0 {
+	if !u.Limited() {
 		return nil
 	}
 	q, err := u.Quota(ctx)

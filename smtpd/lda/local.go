@@ -92,6 +92,9 @@ func (l *Local) Room(ctx context.Context, id account.ID, size int64) error {
 		return answer(err)
 	}
 	defer u.Release()
+	if !u.Limited() {
+		return nil
+	}
 	q, err := u.Quota(ctx)
 	switch {
 	case err != nil:
