@@ -65,7 +65,7 @@ func (s *session) updateGone(before []maildir.UID, gone []maildir.Message) {
 
 // updateContexts looks again at messages that are new or have changed.
 func (s *session) updateContexts(uids []maildir.UID) error {
-	if len(s.contexts) == 0 || len(uids) == 0 {
+	if len(uids) == 0 {
 		return nil
 	}
 	cand := &candidate{s: s, content: content{s: s, box: s.view.box}}

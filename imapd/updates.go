@@ -80,6 +80,9 @@ func (s *session) sync(o syncOptions) error {
 	if err := s.writeChanged(ch.Changed, o); err != nil {
 		return err
 	}
+	if len(s.contexts) == 0 {
+		return nil
+	}
 	return s.updateContexts(slices.Concat(ch.Changed, ch.Added))
 }
 

@@ -83,13 +83,6 @@ func (d *Decoder) SetLimits(lim Limits) { d.lim = lim }
 // Buffered is the number of bytes at hand without waiting.
 func (d *Decoder) Buffered() int { return d.w - d.r }
 
-// TakeBuffered gives the bytes at hand to another reader of the same connection.
-func (d *Decoder) TakeBuffered() []byte {
-	b := bytes.Clone(d.bytes()[d.r:d.w])
-	d.r, d.w = 0, 0
-	return b
-}
-
 // Release gives the buffer back while nothing is in it. An idle connection then costs no buffer.
 func (d *Decoder) Release() {
 	if d.buf != nil && d.r == d.w {
@@ -288,9 +281,6 @@ func (d *Decoder) End() error {
 	}
 	return d.err
 }
-
-// Ended says whether the command's last line is consumed.
-func (d *Decoder) Ended() bool { return d.ended }
 
 // Skip reads to the end of the command at hand, whatever its grammar, so that the next byte is the
 // next command's first. It returns ErrDesync, or the stream's error, when that is not possible.

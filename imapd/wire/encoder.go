@@ -27,7 +27,6 @@ type Encoder struct {
 	buf  []byte
 	pool *[]byte
 	err  error
-	n    int64
 }
 
 // NewEncoder writes responses to w.
@@ -38,9 +37,6 @@ func (e *Encoder) Reset(w io.Writer) { e.w = w }
 
 // Err is the stream's first error.
 func (e *Encoder) Err() error { return e.err }
-
-// Written is the number of bytes written so far, buffered ones included.
-func (e *Encoder) Written() int64 { return e.n + int64(len(e.buf)) }
 
 // Flush sends what is buffered, and gives the buffer back.
 func (e *Encoder) Flush() error {
@@ -61,7 +57,6 @@ func (e *Encoder) send() {
 	if e.err == nil {
 		_, e.err = e.w.Write(e.buf)
 	}
-	e.n += int64(len(e.buf))
 	e.buf = e.buf[:0]
 }
 
@@ -96,7 +91,6 @@ func (e *Encoder) Bytes(b []byte) *Encoder {
 		if e.err == nil {
 			_, e.err = e.w.Write(b)
 		}
-		e.n += int64(len(b))
 		return e
 	}
 	e.buf = append(e.Room(len(b)), b...)

@@ -67,11 +67,6 @@ func (s Set) Resolve(top uint32) Ranges {
 	return rs.Normal()
 }
 
-// IsStar says whether the set is "*" alone.
-func (s Set) IsStar() bool {
-	return len(s.ranges) == 1 && s.ranges[0] == Range{}
-}
-
 // List returns the numbers in the order in which the client wrote them, without "*". It refuses (ok
 // is false) sets of more than limit numbers. It serves the few places where RFC 7162 pairs two
 // sets.
@@ -134,15 +129,6 @@ func (rs Ranges) Contains(n uint32) bool {
 	return i < len(rs) && rs[i].First <= n
 }
 
-// Len is the number of numbers in the set.
-func (rs Ranges) Len() uint64 {
-	var n uint64
-	for _, r := range rs {
-		n += uint64(r.Last-r.First) + 1
-	}
-	return n
-}
-
 // Max is the greatest number of the set, 0 for an empty one.
 func (rs Ranges) Max() uint32 {
 	if len(rs) == 0 {
@@ -188,15 +174,6 @@ func AppendList[N ~uint32](b []byte, nums []N) []byte {
 		i = j
 	}
 	return b
-}
-
-// RangesOf returns the set of ascending numbers.
-func RangesOf[N ~uint32](nums []N) Ranges {
-	var rs Ranges
-	for _, n := range nums {
-		rs.Add(uint32(n))
-	}
-	return rs
 }
 
 // Intersect returns the numbers that are in both sets.
