@@ -96,7 +96,7 @@ func (m *Mailbox) addArrivals(d *draft, all []*arrival) {
 			r.saved = unknownDate // it came before us: the file's ctime knows
 		}
 		r.date = unknownDate
-		if a.ok {
+		if a.stat != nil {
 			r.date = a.stat.Mtime / 1e9
 			if r.stored != a.stat.Size {
 				// What the name says of the size is wrong, so both are.
@@ -144,9 +144,8 @@ var errNewValidity = errors.New("the folder has a new UIDVALIDITY")
 // readUIDs brings m.uids up to date and tells the arrivals what it says of them.
 // The caller holds the dot lock.
 func (m *Mailbox) readUIDs(ctx context.Context, d *draft, arrivals []*arrival) error {
-	want := make(map[string]*arrival, len(arrivals))
+	var want *arrivalTable
 	for _, a := range arrivals {
-		want[a.base] = a
 		if r, ok := m.unclaimed[a.base]; ok {
 			a.uid, a.keys = r.uid, r.keys
 			delete(m.unclaimed, a.base)
@@ -154,7 +153,10 @@ func (m *Mailbox) readUIDs(ctx context.Context, d *draft, arrivals []*arrival) e
 	}
 	tail := m.uids.parsed > 0
 	_, err := m.uids.read(m.dir.folder, func(r uidRecord) error {
-		if a := want[r.base]; a != nil {
+		if want == nil {
+			want = indexArrivals(arrivals)
+		}
+		if a := want.find([]byte(r.base)); a != nil {
 			a.uid, a.keys = r.uid, r.keys
 		} else if tail && len(m.unclaimed) < maxUnclaimed {
 			m.unclaimed[r.base] = r

@@ -72,7 +72,7 @@ func (in *incoming) add(base, guid string, f Flags, set KeywordSet, stat durable
 	if !file.isNew {
 		file.name += parseInfo("").with(f, set)
 	}
-	a := &arrival{file: file, base: base, stat: stat, ok: true, ours: true}
+	a := &arrival{file: file, base: base, stat: &stat, ours: true}
 	if guid != "" {
 		a.keys = "G" + guid + " "
 	}

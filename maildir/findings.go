@@ -14,7 +14,8 @@ type findings struct {
 	state *State
 	seen  []uint64 // bit per slot: a scan saw the file under its known name
 	bases map[string]*finding
-	odd   []sighting // names that cannot be served, and must get another
+	fresh arrivalTable // files with a base of their own that no message has
+	odd   []sighting   // names that cannot be served, and must get another
 }
 
 // finding is what one base has on disk.
@@ -73,12 +74,34 @@ func (f *findings) sight(e durable.Entry, isNew bool) {
 		f.seen[sl/64] |= 1 << (sl % 64)
 		return
 	}
-	x := f.bases[string(base)]
+	name := string(e.Name)
+	file := sighting{isNew, name, e.Ino}
+	x := f.find(name[:len(base)])
+	if x == nil && !known {
+		f.fresh.add(file, name[:len(base)])
+		return
+	}
 	if x == nil {
-		x = &finding{base: string(base), slot: sl, known: known}
+		x = &finding{base: name[:len(base)], slot: sl, known: known}
 		f.bases[x.base] = x
 	}
-	x.names = append(x.names, sighting{isNew, string(e.Name), e.Ino})
+	x.names = append(x.names, file)
+}
+
+// find returns what was found of a base; nil when nothing was. A fresh file of
+// which more is to be said becomes a finding.
+func (f *findings) find(base string) *finding {
+	if x := f.bases[base]; x != nil {
+		return x
+	}
+	a := f.fresh.find([]byte(base))
+	if a == nil || a.taken() {
+		return nil
+	}
+	x := &finding{base: a.base, names: []sighting{a.file}}
+	f.bases[x.base] = x
+	a.file = sighting{}
+	return x
 }
 
 func (f *findings) isKnownName(sl slot, isNew bool, info []byte) bool {
@@ -133,7 +156,7 @@ func (f *findings) apply(events []event) {
 			continue
 		}
 		base, _ := splitName(e.name)
-		x := f.bases[base]
+		x := f.find(base)
 		if x == nil {
 			x = &finding{base: base}
 			if x.slot, x.known = f.m.names.find(f.state, []byte(base)); x.known {
@@ -173,5 +196,5 @@ func (f *findings) nothing() bool {
 			return false
 		}
 	}
-	return len(f.odd) == 0
+	return len(f.odd) == 0 && len(f.fresh.all) == 0
 }

@@ -100,6 +100,9 @@ func (m *Mailbox) publish(d *draft) *State {
 	m.index.Load().record(d)
 	// Slots added to the table must be visible in the state it is asked about.
 	m.state.Store(d.State)
+	if len(d.added) > d.before.Len() {
+		m.names = nameTable{} // built anew when it is needed
+	}
 	for _, uid := range d.added {
 		if i, ok := d.Find(uid); ok {
 			sl := d.slot(i)

@@ -17,9 +17,8 @@ import (
 type arrival struct {
 	file sighting
 	base string
-	stat durable.Info
-	ok   bool // stat was read
-	ours bool // an append or a copy
+	stat *durable.Info // nil: not read
+	ours bool          // an append or a copy
 	time arrivalTime
 	uid  UID // from the uidlist; 0 when it has none
 	keys string
@@ -38,7 +37,7 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 	}
 	m.renameOdd(f)
 	m.recheckDoubles(f)
-	if len(f.bases) == 0 && len(m.absent) == 0 {
+	if len(f.bases) == 0 && len(f.fresh.all) == 0 && len(m.absent) == 0 {
 		return nil
 	}
 	d := m.draft()
@@ -57,6 +56,15 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 			arrivals = append(arrivals, &arrival{file: x.names[0], base: x.base})
 		}
 	}
+	if arrivals == nil {
+		arrivals = make([]*arrival, 0, len(f.fresh.all))
+	}
+	for _, a := range f.fresh.all {
+		if !a.taken() {
+			arrivals = append(arrivals, a)
+		}
+	}
+	f.fresh.table = nil
 	arrivals = m.statArrivals(arrivals)
 	arrivals, missing = m.renamedBases(ctx, d, arrivals, missing)
 	gone := m.confirmGone(d, missing, exact)
@@ -125,9 +133,8 @@ func (m *Mailbox) statArrivals(all []*arrival) []*arrival {
 		if errors.Is(err, fs.ErrNotExist) || err == nil && in.Mode.Type() != 0 {
 			continue
 		}
-		a.stat, a.ok = in, err == nil
-		if a.ok {
-			a.file.ino = in.Ino
+		if err == nil {
+			a.stat, a.file.ino = &in, in.Ino
 		}
 		kept = append(kept, a)
 	}
@@ -238,11 +245,12 @@ func (m *Mailbox) renamedBases(ctx context.Context, d *draft, arrivals []*arriva
 func (m *Mailbox) sameFile(d *draft, sl slot, a *arrival) bool {
 	b, r := d.blocks[sl.block()], sl.row()
 	in := a.stat
-	if !a.ok {
-		var err error
-		if in, err = m.dir.of(a.file.isNew).Stat(a.file.name); err != nil {
+	if in == nil {
+		now, err := m.dir.of(a.file.isNew).Stat(a.file.name)
+		if err != nil {
 			return false
 		}
+		in = &now
 	}
 	size, date := b.stored[r], b.loadDate(r)
 	return (size < 0 || size == in.Size) && (date == unknownDate || date == in.Mtime/1e9) &&
