@@ -86,10 +86,15 @@ func newBlock() *block {
 	}
 }
 
-// add returns the block with one more row. The facts go into arrays that older
-// copies share: they do not look beyond their own rows.
-func (b *block) add(r row) *block {
+// forAdd returns a copy to add rows to. The facts go into arrays that older copies
+// share: they do not look beyond their own rows.
+func (b *block) forAdd() *block {
 	n := *b
+	return &n
+}
+
+// add adds a row to a block that nobody else sees.
+func (n *block) add(r row) {
 	i := n.rows
 	n.rows++
 	n.uid[i], n.ino[i], n.size[i], n.stored[i], n.date[i], n.saved[i] = r.uid, r.ino, r.size, r.stored, r.date, r.saved
@@ -103,7 +108,6 @@ func (b *block) add(r row) *block {
 	n.keywords = append(n.keywords, r.keywords)
 	n.modseq = append(n.modseq, r.modseq)
 	n.where = append(n.where, r.where)
-	return &n
 }
 
 // forChange returns a copy whose changing columns are its own.

@@ -12,7 +12,8 @@ import (
 type draft struct {
 	*State
 	before  *State
-	own     map[int]bool // blocks that are this draft's own
+	own     map[int]bool // blocks whose changing columns are this draft's own
+	tail    *block       // the last block, once it is this draft's own
 	changed []UID
 	gone    []UID
 	added   []UID
@@ -60,14 +61,7 @@ func (d *draft) info(raw string) fileInfo {
 
 // add appends a message; its UID is above all others.
 func (d *draft) add(r row) slot {
-	// Slots are never re-used: the last block holds the next one.
-	last := len(d.blocks) - 1
-	if last < 0 || d.blocks[last].rows == blockRows || d.blocks[last].mapped != nil {
-		d.blocks = append(d.blocks, newBlock())
-		last++
-	}
-	sl := slot(last*blockRows + d.blocks[last].rows)
-	d.blocks[last] = d.blocks[last].add(r)
+	sl := d.place(r)
 	if d.slots == nil && int(sl) != len(d.uids) {
 		d.padSlots()
 	}
@@ -82,6 +76,23 @@ func (d *draft) add(r row) slot {
 	if r.flags&FlagSeen == 0 && d.firstUnseen.Load() == firstUnseenNone {
 		d.firstUnseen.Store(int32(len(d.uids)-1) + 2)
 	}
+	return sl
+}
+
+// place puts a row into the next slot. Slots are never used twice.
+func (d *draft) place(r row) slot {
+	last := len(d.blocks) - 1
+	if last < 0 || d.blocks[last].rows == blockRows || d.blocks[last].mapped != nil {
+		d.tail = newBlock()
+		d.blocks = append(d.blocks, d.tail)
+		last++
+	}
+	if d.tail != d.blocks[last] {
+		d.tail = d.blocks[last].forAdd()
+		d.blocks[last] = d.tail
+	}
+	sl := slot(last*blockRows + d.tail.rows)
+	d.tail.add(r)
 	return sl
 }
 
@@ -190,13 +201,7 @@ func (d *draft) replaceBase(i int, base, guid string) slot {
 		uid: d.uids[i], ino: b.ino[r], size: b.loadSize(r), stored: b.stored[r], date: b.loadDate(r), saved: b.loadSaved(r), cached: b.loadCached(r),
 		base: base, guid: guid, flags: b.flags[r], keywords: b.keywords[r], modseq: b.modseq[r], where: b.where[r],
 	}
-	last := len(d.blocks) - 1
-	if d.blocks[last].rows == blockRows || d.blocks[last].mapped != nil {
-		d.blocks = append(d.blocks, newBlock())
-		last++
-	}
-	to := slot(last*blockRows + d.blocks[last].rows)
-	d.blocks[last] = d.blocks[last].add(moved)
+	to := d.place(moved)
 	d.slots = append([]slot(nil), d.slots...)
 	d.slots[i] = to
 	d.rebased = append(d.rebased, moved.uid)

@@ -1,7 +1,6 @@
 package maildir
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,8 +46,6 @@ const (
 	compactLog = 1 << 20
 	// snapshotRows is how many new messages go into a new snapshot directly.
 	snapshotRows = 20_000
-	// flushDelay is how long flags may be in the kernel's memory only.
-	flushDelay = time.Second
 	// giveUpTime is how long a mailbox goes without the index that could not be
 	// written, as on a full disk.
 	giveUpTime = time.Minute
@@ -396,130 +393,6 @@ func (x *index) close() {
 	}
 	x.cache.close()
 	_ = x.dir.Close()
-}
-
-// closeIndex notes how the directories are, so that the next open needs no scan
-// when nobody changes them meanwhile. The caller holds the lock.
-func (m *Mailbox) closeIndex() {
-	x := m.index.Load()
-	if x == nil {
-		return
-	}
-	if err := m.flush(); err != nil {
-		m.log("flags may not be durable", "err", err)
-	}
-	if s, ok := m.closingStamps(); ok && !x.broken.Load() {
-		e := encoder{byte(recordStamps)}
-		e.text(m.user.store.boot)
-		e.dirStamp(s.newStamp)
-		e.dirStamp(s.curStamp)
-		x.write(appendRecord(nil, e))
-	}
-	x.close()
-	x.cache.unmapAll()
-	m.index.Store(nil)
-}
-
-// closingStamps returns the directories' stamps when they are those of the state.
-func (m *Mailbox) closingStamps() (diskView, bool) {
-	if !m.folderIsThere() {
-		return diskView{}, false
-	}
-	// Changes that nobody asked about are taken in now.
-	if err := m.lookAndMerge(context.Background()); err != nil || !m.disk.scanned || len(m.absent) > 0 || len(m.doubles) > 0 {
-		return diskView{}, false
-	}
-	v, err := m.stamps()
-	if err != nil || m.racy(v.newStamp) || m.racy(v.curStamp) {
-		return v, false
-	}
-	if m.disk.live {
-		// What happened before the stamps were taken is in the queue.
-		q := m.user.store.watch.drain(m)
-		f := m.newFindings()
-		f.apply(q.events)
-		return v, !q.lost && f.nothing()
-	}
-	return v, m.exactBetween(m.disk, v)
-}
-
-func (m *Mailbox) folderIsThere() bool {
-	if m.dirName == "" {
-		return true
-	}
-	in, err := m.user.root.Stat(m.dirName)
-	return err == nil && in.Ino == m.folderIno
-}
-
-// dirty has names that were changed, and the log, synced within flushDelay.
-func (m *Mailbox) dirty() {
-	if m.flushing.Swap(true) {
-		return
-	}
-	time.AfterFunc(flushDelay, func() {
-		if m.user.store.ctx.Err() != nil {
-			return // whoever closes the mailbox flushes it
-		}
-		if m.lock.lock(m.user.store.ctx) != nil {
-			return
-		}
-		defer m.lock.unlock()
-		if m.deleted.Load() {
-			return
-		}
-		if err := m.flush(); err != nil {
-			m.log("flags may not be durable", "err", err)
-		}
-	})
-}
-
-// flush syncs renames and the log. The caller holds the lock.
-func (m *Mailbox) flush() error {
-	if !m.flushing.Swap(false) {
-		return nil
-	}
-	if err := m.dir.cur.Sync(); err != nil {
-		return err
-	}
-	return m.index.Load().commit(m.State().highest)
-}
-
-// Commit returns when every modification sequence of s is durable, as it must be
-// before a client is told one: otherwise a power cut could give the next change
-// one that the client thinks it knows. It is free when nothing is new.
-func (m *Mailbox) Commit(_ context.Context, s *State) error {
-	if err := m.index.Load().commit(s.highest); err != nil {
-		return m.fail("commit", err)
-	}
-	return nil
-}
-
-func (x *index) commit(upTo ModSeq) error {
-	if x == nil || x.broken.Load() || x.durable.Load() >= uint64(upTo) {
-		return nil
-	}
-	return x.syncLog()
-}
-
-// syncLog makes the log durable as far as it is written. A log that cannot be
-// synced is given up, which is no error: what it would have said is then derived
-// from the disk and the clock.
-func (x *index) syncLog() error {
-	if x == nil || x.broken.Load() {
-		return nil
-	}
-	x.sync.Lock()
-	defer x.sync.Unlock()
-	written := x.written.Load()
-	if x.log == nil {
-		return nil
-	}
-	if err := x.log.Sync(); err != nil {
-		x.giveUp(err)
-		return nil
-	}
-	x.durable.Store(max(x.durable.Load(), written))
-	return nil
 }
 
 // readGUID reads a folder's GUID from the first line of its uidlist; "" when

@@ -138,6 +138,11 @@ func padding(n int) int { return (8 - n%8) % 8 }
 func (s *State) columns() (body, names []byte) {
 	blocks := (s.Len() + blockRows - 1) / blockRows
 	body = make([]byte, blocks*blockBytes)
+	size := 0
+	for _, b := range s.blocks {
+		size += len(b.names)
+	}
+	names = make([]byte, 0, size)
 	for n := range blocks {
 		rec := body[n*blockBytes:][:blockBytes]
 		b := blockAt(rec)

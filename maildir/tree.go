@@ -131,9 +131,29 @@ func (u *User) foldersLocked() ([]folder, error) {
 		return 1
 	})
 	found = slices.CompactFunc(found, func(a, b folder) bool { return a.name == b.name })
-	u.readSpecialUses(found)
-	u.tree = folderTree{stamp: stamp, folders: found}
-	return found, nil
+	folders := slices.DeleteFunc(slices.Clone(found), func(f folder) bool { return !u.isMaildir(f.dir) })
+	u.readSpecialUses(folders)
+	u.tree = folderTree{stamp: stamp, folders: folders}
+	if len(folders) < len(found) {
+		u.tree.stamp = dirStamp{} // they may yet become folders, and the root would not tell
+	}
+	return folders, nil
+}
+
+// isMaildir tells a folder from what other programs keep beside it, as notmuch
+// its database in .notmuch.
+func (u *User) isMaildir(dir string) bool {
+	d, err := u.root.OpenDir(dir)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	for _, sign := range []string{"cur", "new", uidlistFile, "maildirfolder"} {
+		if _, err := d.Stat(sign); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // find returns the folder of a mailbox name. INBOX is the root: its dir is "".

@@ -318,21 +318,39 @@ const (
 	remoteGranule = 2 * time.Second
 )
 
+// granuleProbes is how many changes must each leave their own time: with a clock
+// that ticks every few milliseconds one pair may differ by chance.
+const granuleProbes = 6
+
 // measureGranule finds out whether two changes of a directory with a look at it
-// in between always show, by making two.
+// in between always show, by making some.
 func (u *User) measureGranule() time.Duration {
 	if u.root.Remote() {
 		return remoteGranule
 	}
+	tmp := u.tmp()
 	name := u.store.namer.unique()
-	if err := durable.CreateFile(u.tmp(), name, nil, 0o600); err != nil {
+	f, err := tmp.Create(name, 0o600)
+	if err != nil {
 		return remoteGranule
 	}
-	a, err1 := u.tmp().Self()
-	err2 := u.tmp().Remove(name)
-	b, err3 := u.tmp().Self()
-	if errors.Join(err1, err2, err3) != nil || a.Ctime == b.Ctime {
-		return coarseGranule
+	_ = f.Close()
+	defer func() { _ = tmp.Remove(name) }()
+	last, err := tmp.Self()
+	for range granuleProbes {
+		to := u.store.namer.unique()
+		if err == nil {
+			err = tmp.Rename(name, tmp, to)
+		}
+		if err != nil {
+			return remoteGranule
+		}
+		name = to
+		var now durable.Info
+		if now, err = tmp.Self(); err == nil && now.Ctime == last.Ctime {
+			return coarseGranule
+		}
+		last = now
 	}
 	return 0
 }
