@@ -11,12 +11,12 @@ import (
 // is read from the form in which it is cached for FETCH, so that nothing has to be read from the
 // message.
 type envelope struct {
-	date, subject        string
+	date, subject        []byte
 	from, to, cc         envelopeAddress
-	inReplyTo, messageID string
+	inReplyTo, messageID []byte
 }
 
-type envelopeAddress struct{ name, mailbox, host string }
+type envelopeAddress struct{ name, mailbox, host []byte }
 
 // readEnvelope reads an ENVELOPE in IMAP syntax (RFC 9051 section 9: envelope), as the store made
 // it.
@@ -24,16 +24,16 @@ func readEnvelope(b []byte) envelope {
 	p := &envelopeParser{b: b}
 	p.skip('(')
 	var e envelope
-	e.date = string(p.nstring())
-	e.subject = string(p.nstring())
+	e.date = p.nstring()
+	e.subject = p.nstring()
 	e.from = p.addresses(true)
 	p.addresses(false) // Sender
 	p.addresses(false) // Reply-To
 	e.to = p.addresses(true)
 	e.cc = p.addresses(true)
 	p.addresses(false) // Bcc
-	e.inReplyTo = string(p.nstring())
-	e.messageID = string(p.nstring())
+	e.inReplyTo = p.nstring()
+	e.messageID = p.nstring()
 	return e
 }
 
@@ -114,7 +114,7 @@ func (p *envelopeParser) addresses(wanted bool) envelopeAddress {
 		mailbox, host := p.nstring(), p.nstring()
 		p.skip(')')
 		if wanted {
-			first = envelopeAddress{string(name), string(mailbox), string(host)}
+			first = envelopeAddress{name, mailbox, host}
 			wanted = false
 		}
 	}

@@ -35,7 +35,7 @@ func (s *session) fetch(r *request) error {
 			s.enc.Raw("* VANISHED (EARLIER) ").Ranges(gone).CRLF()
 		}
 	}
-	f := &fetcher{s: s, o: o, content: content{s: s, box: s.view.box}}
+	f := newFetcher(s, o)
 	defer f.content.close()
 	if err := f.run(ss, o.marksSeen() && !s.view.readOnly); err != nil {
 		return err
@@ -59,6 +59,16 @@ type fetcher struct {
 	gone    bool                           // some messages do not exist any more
 	failed  error                          // of one message; the others are sent
 	preview string
+	facts   facts // of the message at hand; only what was asked for is of it
+	light   bool  // nothing is asked for that could fail
+}
+
+func newFetcher(s *session, o *fetchOrder) *fetcher {
+	light := len(o.sections) == 0
+	for _, item := range o.items {
+		light = light && (item == itemFlags || item == itemUID || item == itemModSeq)
+	}
+	return &fetcher{s: s, o: o, content: content{s: s, box: s.view.box}, light: light}
 }
 
 // run sends the messages, in batches if they are to be marked as read.
@@ -123,11 +133,12 @@ func (f *fetcher) message(i int) error {
 	if f.o.changedOnly && m.ModSeq <= f.o.changedSince {
 		return nil
 	}
-	var facts facts
-	if err := f.prepare(m, at, &facts); err != nil {
-		return f.skip(err)
+	if !f.light {
+		if err := f.prepare(m, at); err != nil {
+			return f.skip(err)
+		}
 	}
-	f.write(uint32(i+1), m, &facts)
+	f.write(uint32(i+1), m)
 	return nil
 }
 
@@ -155,8 +166,8 @@ type facts struct {
 }
 
 // prepare finds everything that can fail.
-func (f *fetcher) prepare(m maildir.Message, at int, facts *facts) (err error) {
-	st := f.s.view.state
+func (f *fetcher) prepare(m maildir.Message, at int) (err error) {
+	st, facts := f.s.view.state, &f.facts
 	f.content.at(m.UID)
 	for _, item := range f.o.items {
 		if at < 0 && item >= itemInternalDate && item != itemModSeq {
@@ -208,8 +219,8 @@ func (c *content) preview() (string, error) {
 }
 
 // write sends the response.
-func (f *fetcher) write(seq uint32, m maildir.Message, facts *facts) {
-	s := f.s
+func (f *fetcher) write(seq uint32, m maildir.Message) {
+	s, facts := f.s, &f.facts
 	b := append(s.enc.Room(1024), "* "...)
 	if s.has(uidOnly) {
 		b = strconv.AppendUint(b, uint64(m.UID), 10)

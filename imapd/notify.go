@@ -306,7 +306,7 @@ func (s *session) tellSelected() error {
 	if lo == s.view.len() {
 		return nil
 	}
-	f := &fetcher{s: s, o: rule.fetch, content: content{s: s, box: s.view.box}}
+	f := newFetcher(s, rule.fetch)
 	defer f.content.close()
 	return f.run(spans{{lo, s.view.len()}}, false)
 }

@@ -91,7 +91,7 @@ var sortCriteria = map[string]sortCriterion{
 // sent is the sent date of RFC 5256 2.2: the Date field, or where that is no date, the internal
 // date.
 func (f *sortFacts) sent() time.Time {
-	if t, ok := message.Date(f.envelope.date); ok {
+	if t, ok := message.Date(string(f.envelope.date)); ok {
 		return t
 	}
 	return f.arrival
@@ -99,19 +99,19 @@ func (f *sortFacts) sent() time.Time {
 
 // subject is the base subject of RFC 5256 2.1.
 func (f *sortFacts) subject() string {
-	base, _ := message.BaseSubject(message.DecodeHeader(f.envelope.subject))
+	base, _ := message.BaseSubject(message.DecodeHeader(string(f.envelope.subject)))
 	return message.Fold(base)
 }
 
 // mailboxKey is the local part of an address (RFC 5256 3).
-func mailboxKey(a envelopeAddress) string { return message.Fold(a.mailbox) }
+func mailboxKey(a envelopeAddress) string { return message.Fold(string(a.mailbox)) }
 
 // displayKey is what mail readers show of an address (RFC 5957 3).
 func displayKey(a envelopeAddress) string {
-	if a.name != "" {
-		return message.Fold(message.DecodeHeader(a.name))
+	if len(a.name) > 0 {
+		return message.Fold(message.DecodeHeader(string(a.name)))
 	}
-	return message.Fold(a.mailbox + "@" + a.host)
+	return message.Fold(string(a.mailbox) + "@" + string(a.host))
 }
 
 func readSortCriteria(r *request) []sortCriterion {

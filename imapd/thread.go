@@ -82,13 +82,13 @@ func (s *session) threadMessages(found []int, references bool) ([]*threadNode, e
 		out[k] = n
 		n.i = i
 		n.sent = facts.sent()
-		base, reply := message.BaseSubject(message.DecodeHeader(facts.envelope.subject))
+		base, reply := message.BaseSubject(message.DecodeHeader(string(facts.envelope.subject)))
 		n.subject, n.isReply = message.Fold(base), reply
-		if ids := message.MessageIDs(facts.envelope.messageID); len(ids) > 0 {
+		if ids := message.MessageIDs(string(facts.envelope.messageID)); len(ids) > 0 {
 			n.id = ids[0]
 		}
 		if references {
-			if n.refs, err = c.references(i, facts.envelope.inReplyTo); err != nil {
+			if n.refs, err = c.references(i, string(facts.envelope.inReplyTo)); err != nil {
 				return nil, err
 			}
 		}
