@@ -117,6 +117,7 @@ func (u *User) Delete(ctx context.Context, name string) error {
 	if err := u.endMailboxLocked(ctx, f.dir); err != nil {
 		return err
 	}
+	guid := u.folderGUID(f.dir)
 	// First out of sight with one durable rename, then file by file.
 	gone := deletedName(u.store.namer.unique(), f.dir)
 	err = u.root.Rename(f.dir, u.root, gone)
@@ -131,7 +132,20 @@ func (u *User) Delete(ctx context.Context, name string) error {
 		return fmt.Errorf("delete %.80q: %w", name, diskError(err))
 	}
 	u.discard(gone)
+	if u.state != nil && validGUID(guid) {
+		removeTree(u.state, guid)
+	}
 	return nil
+}
+
+// folderGUID reads a folder's GUID; "" when it has none.
+func (u *User) folderGUID(dir string) string {
+	folder, err := u.root.OpenDir(dir)
+	if err != nil {
+		return ""
+	}
+	defer folder.Close()
+	return readGUID(folder)
 }
 
 // discard removes the folder of a deleted mailbox; its messages are kept for

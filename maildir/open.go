@@ -137,6 +137,11 @@ func (m *Mailbox) load(ctx context.Context) error {
 	}
 	m.dir.cur, m.dir.new = dirs.cur, dirs.new
 	if err := m.start(ctx); err != nil {
+		if x := m.index.Load(); x != nil {
+			x.close()
+			x.cache.unmapAll()
+			m.index.Store(nil)
+		}
 		m.unwatch()
 		_ = m.dir.cur.Close()
 		_ = m.dir.new.Close()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"buzon/internal/durable"
@@ -48,8 +49,12 @@ func (u *User) Stage(ctx context.Context, r io.Reader) (*Staged, error) {
 	return st, nil
 }
 
+var stageBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
 func (s *Staged) fill(ctx context.Context, r io.Reader) error {
-	buf := make([]byte, 64<<10)
+	bp := stageBuffers.Get().(*[]byte)
+	defer stageBuffers.Put(bp)
+	buf := *bp
 	for {
 		n, err := r.Read(buf)
 		s.count.count(buf[:n])

@@ -157,7 +157,8 @@ func (m *Mailbox) look() (found *findings, exact bool, err error) {
 		q := m.user.store.watch.drain(m)
 		if !q.lost {
 			found = m.newFindings()
-			found.apply(q.events)
+			found.apply(append(m.held, q.events...))
+			m.held = nil
 			m.disk.confirmed = m.user.store.now().UnixNano()
 			return found, true, nil
 		}

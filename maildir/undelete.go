@@ -123,7 +123,9 @@ type Expunged struct {
 	Day     string // when it was expunged, as 2006-01-02, UTC
 	Mailbox string // where it was
 	File    string
-	Size    int64
+	Size    int64 // bytes of the file
+
+	dir string // of the mailbox, below the day
 }
 
 // Expunged lists what is kept, by day and mailbox.
@@ -164,7 +166,7 @@ func (u *User) eachExpunged(fn func(e Expunged, dir durable.Dir) error) error {
 				name = n
 			}
 			for _, file := range namesIn(dir) {
-				if err := fn(Expunged{Day: day, Mailbox: name, File: file}, dir); err != nil {
+				if err := fn(Expunged{Day: day, Mailbox: name, File: file, dir: folder}, dir); err != nil {
 					return err
 				}
 			}
@@ -179,15 +181,27 @@ func (u *User) eachExpunged(fn func(e Expunged, dir durable.Dir) error) error {
 // where they were, INBOX where these are gone, and returns how many. They are new
 // messages there, without \Deleted.
 func (u *User) Undelete(ctx context.Context, want func(Expunged) bool) (n int, err error) {
-	touched := map[string]bool{}
+	n, touched, err := u.putBack(ctx, want)
+	for name := range touched {
+		if m, e := u.Open(ctx, name); e == nil {
+			m.Close() // which has given the messages their UIDs
+		}
+	}
+	return n, err
+}
+
+// putBack moves the files that want accepts, and returns how many and to which
+// mailboxes. Each is durable before the next; ctx can end it between two.
+func (u *User) putBack(ctx context.Context, want func(Expunged) bool) (n int, touched map[string]bool, err error) {
+	touched = map[string]bool{}
 	err = u.eachExpunged(func(e Expunged, dir durable.Dir) error {
-		if !want(e) {
+		if in, err := dir.Stat(e.File); err != nil || in.Mode.Type() != 0 || !want(e) {
 			return nil
 		}
-		to, err := u.deliveryPlace(e.Mailbox, FlagSeen)
-		if errors.Is(err, ErrNotFound) {
-			to, err = u.deliveryPlace(inbox, FlagSeen)
+		if err := ctx.Err(); err != nil {
+			return err
 		}
+		to, err := u.putBackPlace(e.Mailbox)
 		if err != nil {
 			return err
 		}
@@ -209,12 +223,16 @@ func (u *User) Undelete(ctx context.Context, want func(Expunged) bool) (n int, e
 	if err != nil {
 		err = fmt.Errorf("undelete: %w", diskError(err))
 	}
-	for name := range touched {
-		if m, e := u.Open(ctx, name); e == nil {
-			m.Close() // which has given the messages their UIDs
-		}
+	return n, touched, err
+}
+
+// putBackPlace is the cur/ of a mailbox, or of INBOX when it is gone.
+func (u *User) putBackPlace(mailbox string) (*place, error) {
+	to, err := u.deliveryPlace(mailbox, FlagSeen)
+	if errors.Is(err, ErrNotFound) {
+		to, err = u.deliveryPlace(inbox, FlagSeen)
 	}
-	return n, err
+	return to, err
 }
 
 // deletedName makes the name under which a deleted folder waits to be taken apart;
