@@ -162,6 +162,7 @@ type facts struct {
 	date, save time.Time
 	saved      bool
 	guid       string
+	thread     string
 	parsed     *maildir.Parsed
 }
 
@@ -183,6 +184,8 @@ func (f *fetcher) prepare(m maildir.Message, at int) (err error) {
 			facts.saved = err == nil
 		case itemEmailID:
 			facts.guid = st.GUID(at)
+		case itemThreadID:
+			facts.thread, err = f.content.threadID()
 		case itemEnvelope, itemBody, itemBodyStructure:
 			facts.parsed, err = f.content.rendered()
 		case itemPreview:
@@ -257,7 +260,12 @@ func (f *fetcher) write(seq uint32, m maildir.Message) {
 			b = append(b, "EMAILID ("...)
 			b = append(appendObjectID(b, 'M', facts.guid), ')')
 		case itemThreadID:
-			b = append(b, "THREADID NIL"...)
+			if facts.thread == "" {
+				b = append(b, "THREADID NIL"...)
+				break
+			}
+			b = append(b, "THREADID ("...)
+			b = append(appendObjectID(b, 'T', facts.thread), ')')
 		case itemSaveDate:
 			b = append(b, "SAVEDATE "...)
 			b = wire.AppendDateTime(b, facts.save)

@@ -156,9 +156,8 @@ func (p *searchReader) argumentKey(name string) (k searchKey, ok bool) {
 		return p.modSeq(), true
 	case "EMAILID":
 		return p.emailID(), true
-	case "THREADID": // none is given out
-		p.r.SP().AString()
-		return searchKey{costIndex, func(*candidate) (bool, error) { return false, nil }}, true
+	case "THREADID":
+		return p.threadID(), true
 	case "BCC", "CC", "FROM", "SUBJECT", "TO":
 		p.r.SP()
 		return p.header(name), true
@@ -338,6 +337,17 @@ func (p *searchReader) emailID() searchKey {
 			return false, maildir.ErrExpunged
 		}
 		return string(appendObjectID(nil, 'M', c.s.view.state.GUID(c.at))) == want, nil
+	}}
+}
+
+func (p *searchReader) threadID() searchKey {
+	want := p.r.SP().AString()
+	return searchKey{costHeader, func(c *candidate) (bool, error) {
+		if c.at < 0 {
+			return false, maildir.ErrExpunged
+		}
+		id, err := c.content.threadID()
+		return err == nil && id != "" && string(appendObjectID(nil, 'T', id)) == want, err
 	}}
 }
 
