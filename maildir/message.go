@@ -1,8 +1,6 @@
 package maildir
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -202,110 +200,6 @@ func (m *Mailbox) openRow(ctx context.Context, s *State, i int) (*File, error) {
 	}
 	b.correctSize(r, file.size)
 	return file, nil
-}
-
-// convertInMemory is the largest message whose line ends are converted in
-// memory; a larger one goes through an unlinked temporary file.
-const convertInMemory = 256 << 10
-
-// crlfFile returns f, of size bytes, with CRLF line ends.
-func crlfFile(f durable.File, size int64, u *User) (*File, error) {
-	bare, err := countBareLF(io.NewSectionReader(f, 0, size))
-	if err != nil {
-		return nil, err
-	}
-	if bare == 0 {
-		return &File{f, size, f.Close}, nil
-	}
-	src := &crlfReader{r: bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 64<<10)}
-	if size+bare <= convertInMemory {
-		data := make([]byte, 0, size+bare)
-		buf := bytes.NewBuffer(data)
-		if _, err := io.Copy(buf, src); err != nil {
-			return nil, err
-		}
-		_ = f.Close()
-		return &File{bytes.NewReader(buf.Bytes()), int64(buf.Len()), func() error { return nil }}, nil
-	}
-	tmp, err := u.unlinkedTemp()
-	if err != nil {
-		return nil, err
-	}
-	n, err := io.Copy(tmp, src)
-	if err != nil {
-		tmp.Close()
-		return nil, diskError(err)
-	}
-	_ = f.Close()
-	return &File{tmp, n, tmp.Close}, nil
-}
-
-// countBareLF counts the line feeds without a carriage return before them.
-func countBareLF(r io.Reader) (n int64, err error) {
-	buf := make([]byte, 64<<10)
-	var c lineCounter
-	for {
-		k, err := r.Read(buf)
-		c.count(buf[:k])
-		if err == io.EOF {
-			return c.bare, nil
-		}
-		if err != nil {
-			return 0, err
-		}
-	}
-}
-
-// lineCounter counts bytes and bare line feeds of a stream.
-type lineCounter struct {
-	total, bare int64
-	afterCR     bool
-}
-
-func (c *lineCounter) count(p []byte) {
-	c.total += int64(len(p))
-	for len(p) > 0 {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			c.afterCR = p[len(p)-1] == '\r'
-			return
-		}
-		if i == 0 && !c.afterCR || i > 0 && p[i-1] != '\r' {
-			c.bare++
-		}
-		c.afterCR = false
-		p = p[i+1:]
-	}
-}
-
-// crlfReader turns bare line feeds into CRLF.
-type crlfReader struct {
-	r       *bufio.Reader
-	afterCR bool
-	pending bool // an LF to give after the CR that was put before it
-}
-
-func (c *crlfReader) Read(p []byte) (n int, err error) {
-	for n < len(p) {
-		if c.pending {
-			p[n], c.pending, c.afterCR = '\n', false, false
-			n++
-			continue
-		}
-		b, err := c.r.ReadByte()
-		if err != nil {
-			if n > 0 && err == io.EOF {
-				return n, nil
-			}
-			return n, err
-		}
-		if b == '\n' && !c.afterCR {
-			b, c.pending = '\r', true
-		}
-		p[n], c.afterCR = b, b == '\r' && !c.pending
-		n++
-	}
-	return n, nil
 }
 
 // sortedRows returns the rows of those UIDs that s has, ascending, each once,

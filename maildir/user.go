@@ -31,6 +31,7 @@ type User struct {
 	dirPerm  fs.FileMode
 	filePerm fs.FileMode
 	granule  time.Duration // of directory times; 0: every change has its own
+	buffers  bufferPool
 
 	mu          sync.Mutex          // guards the folder tree: mailboxes come and go under it
 	mailboxes   map[string]*Mailbox // by directory
