@@ -58,7 +58,11 @@ func (c *content) structure() (*message.Part, error) {
 	if c.part != nil {
 		return c.part, nil
 	}
-	p, err := c.box.Structure(c.s.ctx, c.uid)
+	f, err := c.open()
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.box.Structure(c.uid, f)
 	if err != nil {
 		return nil, err
 	}

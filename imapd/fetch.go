@@ -71,17 +71,19 @@ func newFetcher(s *session, o *fetchOrder) *fetcher {
 	return &fetcher{s: s, o: o, content: content{s: s, box: s.view.box}, light: light}
 }
 
-// run sends the messages, in batches if they are to be marked as read.
+// run sends the messages in batches: one is marked as read, and parsed, before it is sent.
 func (f *fetcher) run(ss spans, mark bool) error {
 	n := 0
 	for _, sp := range ss {
 		for lo := sp.lo; lo < sp.hi; {
-			hi := sp.hi
+			hi := min(lo+fetchBatch, sp.hi)
 			if mark {
-				hi = min(lo+fetchBatch, sp.hi)
 				if err := f.markSeen(lo, hi); err != nil {
 					return err
 				}
+			}
+			if f.o.parsed() {
+				f.s.view.box.ParseAhead(f.s.ctx, f.s.view.uids[lo:hi])
 			}
 			for i := lo; i < hi; i++ {
 				if err := f.message(i); err != nil {
@@ -170,6 +172,11 @@ type facts struct {
 func (f *fetcher) prepare(m maildir.Message, at int) (err error) {
 	st, facts := f.s.view.state, &f.facts
 	f.content.at(m.UID)
+	if at >= 0 && f.o.rendered() { // first: who parses a message knows its size
+		if facts.parsed, err = f.content.rendered(); err != nil {
+			return err
+		}
+	}
 	for _, item := range f.o.items {
 		if at < 0 && item >= itemInternalDate && item != itemModSeq {
 			return maildir.ErrExpunged
@@ -186,8 +193,6 @@ func (f *fetcher) prepare(m maildir.Message, at int) (err error) {
 			facts.guid = st.GUID(at)
 		case itemThreadID:
 			facts.thread, err = f.content.threadID()
-		case itemEnvelope, itemBody, itemBodyStructure:
-			facts.parsed, err = f.content.rendered()
 		case itemPreview:
 			f.preview, err = f.content.preview()
 		}

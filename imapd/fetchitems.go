@@ -61,6 +61,16 @@ func (o *fetchOrder) marksSeen() bool {
 
 func (o *fetchOrder) has(item fetchItem) bool { return slices.Contains(o.items, item) }
 
+// rendered says whether ENVELOPE, BODY or BODYSTRUCTURE are asked for.
+func (o *fetchOrder) rendered() bool {
+	return o.has(itemEnvelope) || o.has(itemBody) || o.has(itemBodyStructure)
+}
+
+// parsed says whether something is asked for that the store keeps once it has parsed the message.
+func (o *fetchOrder) parsed() bool {
+	return o.rendered() || slices.ContainsFunc(o.sections, func(sec section) bool { return sec.cached })
+}
+
 func (o *fetchOrder) add(item fetchItem) {
 	if item == itemSection || !o.has(item) {
 		o.items = append(o.items, item)

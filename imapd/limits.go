@@ -19,7 +19,7 @@ const (
 	errorsInARow       = 20 // after login: a client in a loop
 	longestTag         = 128
 
-	fetchBatch = 256 // messages whose \Seen is stored at once
+	fetchBatch = 256 // messages that are marked as read, or parsed, at once
 )
 
 // Before login nobody is owed memory.

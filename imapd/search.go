@@ -1,7 +1,6 @@
 package imapd
 
 import (
-	"errors"
 	"slices"
 	"strconv"
 
@@ -73,35 +72,6 @@ func (s *session) readSearch(r *request, charsetOptional bool) (*resultOptions, 
 func (p *searchReader) readCharset() error {
 	p.r.SP()
 	return p.readCharsetName()
-}
-
-// matching returns the indices of the messages that match, in order.
-func (s *session) matching(r *request, key searchKey) ([]int, error) {
-	progress := newProgress(s, r, s.view.len())
-	c := &candidate{s: s, content: content{s: s, box: s.view.box}}
-	defer c.content.close()
-	var found []int
-	for i := range s.view.len() {
-		c.i = i
-		c.m, c.at = s.view.row(i)
-		if key.cost > costIndex {
-			c.content.at(c.m.UID)
-		}
-		ok, err := key.match(c)
-		switch {
-		case errors.Is(err, maildir.ErrExpunged): // gone meanwhile: it matches nothing
-		case err != nil:
-			return nil, err
-		case ok:
-			found = append(found, i)
-		}
-		if i%fetchBatch == 0 {
-			if err := progress.at(i); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return found, nil
 }
 
 // num is what stands for the message with index i in the answer to r.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"buzon/imapd/wire"
+	"buzon/internal/message"
 	"buzon/maildir"
 )
 
@@ -30,6 +31,7 @@ type candidate struct {
 	at      int // index in the state, −1 if expunged
 	m       maildir.Message
 	content content
+	finders map[*bodyText]*message.Finder // their buffers are for one goroutine
 }
 
 // A searchReader reads the keys of one command (RFC 9051 6.4.4, section 9: search-key).

@@ -172,7 +172,7 @@ func sentDate(c *candidate) (time.Time, bool, error) {
 
 // body matches the text of the message's parts.
 func (p *searchReader) body() searchKey {
-	text := newFinder(p.text())
+	text := newBodyText(p.text())
 	return searchKey{costBody, func(c *candidate) (bool, error) {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
@@ -190,7 +190,7 @@ func (p *searchReader) body() searchKey {
 
 // anywhere is TEXT: the header, the headers of the parts, and the body.
 func (p *searchReader) anywhere() searchKey {
-	text := newFinder(p.text())
+	text := newBodyText(p.text())
 	return searchKey{costBody, func(c *candidate) (bool, error) {
 		h, err := c.header(false)
 		if err != nil {
@@ -207,15 +207,27 @@ func (p *searchReader) anywhere() searchKey {
 	}}
 }
 
-// A finder looks for a text in headers and in bodies.
-type finder struct {
+// A bodyText is a text that is looked for in headers and in bodies.
+type bodyText struct {
 	needle
-	body *message.Finder
+	text string
 }
 
-func newFinder(text string) *finder { return &finder{newNeedle(text), message.NewFinder(text)} }
+func newBodyText(text string) *bodyText { return &bodyText{newNeedle(text), text} }
 
-func headerContains(h *message.Header, text *finder) bool {
+func (c *candidate) finder(text *bodyText) *message.Finder {
+	f := c.finders[text]
+	if f == nil {
+		f = message.NewFinder(text.text)
+		if c.finders == nil {
+			c.finders = map[*bodyText]*message.Finder{}
+		}
+		c.finders[text] = f
+	}
+	return f
+}
+
+func headerContains(h *message.Header, text *bodyText) bool {
 	for f := range h.Fields() {
 		if text.in(f.Name + ": " + f.Value()) {
 			return true
@@ -226,7 +238,7 @@ func headerContains(h *message.Header, text *finder) bool {
 
 // partContains looks in the text parts below p; in messages within the message their headers are
 // text as well.
-func (c *candidate) partContains(p *message.Part, text *finder, headers bool) (bool, error) {
+func (c *candidate) partContains(p *message.Part, text *bodyText, headers bool) (bool, error) {
 	for _, child := range p.Children {
 		if headers || p.IsMessage() {
 			h, err := c.readHeader(child)
@@ -248,7 +260,7 @@ func (c *candidate) partContains(p *message.Part, text *finder, headers bool) (b
 	if err != nil {
 		return false, err
 	}
-	return text.body.In(message.DecodeText(r, p.Encoding, p.Charset()))
+	return c.finder(text).In(message.DecodeText(r, p.Encoding, p.Charset()))
 }
 
 func isText(p *message.Part) bool {

@@ -166,6 +166,9 @@ func (s *session) sorted(found []int, criteria []sortCriterion) ([]int, error) {
 	for _, c := range criteria {
 		need = max(need, c.needs)
 	}
+	if need == needsEnvelope {
+		s.parseAhead(found)
+	}
 	rows := make([]sortRow, 0, len(found))
 	texts := make([]string, len(found)*len(criteria))
 	numbers := make([]int64, len(found)*len(criteria))
@@ -208,6 +211,15 @@ func (s *session) sorted(found []int, criteria []sortCriterion) ([]int, error) {
 		order[k] = row.i
 	}
 	return order, nil
+}
+
+// parseAhead has the store parse the messages that it does not know yet.
+func (s *session) parseAhead(found []int) {
+	uids := make([]maildir.UID, len(found))
+	for k, i := range found {
+		uids[k] = s.view.uids[i]
+	}
+	s.view.box.ParseAhead(s.ctx, uids)
 }
 
 // sortFacts collects what is needed of the message with index i. A message that is gone meanwhile

@@ -69,6 +69,7 @@ func (n *threadNode) dummy() bool { return n.i < 0 }
 
 // threadMessages collects what threading looks at.
 func (s *session) threadMessages(found []int, references bool) ([]*threadNode, error) {
+	s.parseAhead(found)
 	nodes := make([]threadNode, len(found))
 	out := make([]*threadNode, len(found))
 	c := &candidate{s: s, content: content{s: s, box: s.view.box}}

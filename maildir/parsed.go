@@ -104,18 +104,13 @@ func (m *Mailbox) parseFile() *parseFile {
 	return nil
 }
 
-// Structure returns the tree of the message's parts, with their offsets in what
-// OpenMessage serves.
-func (m *Mailbox) Structure(ctx context.Context, uid UID) (*message.Part, error) {
+// Structure returns the tree of the parts of a message, which is open as f, with
+// their offsets there.
+func (m *Mailbox) Structure(uid UID, f *File) (*message.Part, error) {
 	key := parseKey{m.State().validity, uid}
 	if p := m.parsed.get(key); p != nil && p.part != nil {
 		return p.part, nil
 	}
-	f, err := m.OpenMessage(ctx, uid)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	part, err := message.Parse(f, f.Size())
 	if err != nil {
 		return nil, fmt.Errorf("parse message %d: %w", uid, err)

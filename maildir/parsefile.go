@@ -28,6 +28,8 @@ const (
 	parseFileName = "parsed"
 	// maxParseRecord bounds a record: a message of 10 000 parts.
 	maxParseRecord = 16 << 20
+	// mapAhead is how much more than the file is mapped.
+	mapAhead = 1 << 20
 	// maxParseFile is where the cache is begun anew.
 	maxParseFile = 2 << 30
 )
@@ -114,10 +116,11 @@ func (p *parseFile) get(s *State, i int) *Parsed {
 		return nil
 	}
 	data := p.window(at)
-	if int64(len(data)) < at+logFixed {
+	end := min(int64(len(data)), p.size.Load()) // behind it there is no file
+	if end < at+logFixed {
 		return nil
 	}
-	rec := data[at:]
+	rec := data[at:end]
 	length := binary.LittleEndian.Uint32(rec)
 	if length > maxParseRecord || int(length) > len(rec)-logFixed {
 		return nil
@@ -135,22 +138,24 @@ func (p *parseFile) get(s *State, i int) *Parsed {
 	return out
 }
 
-// window returns the mapped file up to its end, mapped again where at is beyond
-// what is mapped.
+// window returns the mapped file, and more: only what is before size may be read.
+// It is mapped again where the file has outgrown the mapping.
 func (p *parseFile) window(at int64) []byte {
-	if data := p.mapped.Load(); data != nil && at < int64(len(*data)) {
+	size := p.size.Load()
+	if data := p.mapped.Load(); data != nil && size <= int64(len(*data)) {
 		return *data
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	size := p.size.Load()
+	size = p.size.Load()
 	if p.file == nil || at >= size {
 		return nil
 	}
-	if data := p.mapped.Load(); data != nil && at < int64(len(*data)) {
+	if data := p.mapped.Load(); data != nil && size <= int64(len(*data)) {
 		return *data
 	}
-	data, unmap, err := p.file.Map(int(size))
+	// More than there is yet: new records are seen without mapping again.
+	data, unmap, err := p.file.Map(int(size + max(size, mapAhead)))
 	if err != nil {
 		return nil
 	}

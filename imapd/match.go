@@ -1,0 +1,119 @@
+package imapd
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"buzon/maildir"
+)
+
+const (
+	matchBatch  = 64 // messages that a goroutine looks at before it takes more
+	maxMatchers = 8  // goroutines of one search
+)
+
+// A matching is a search at work: where it reads messages, on all processors.
+type matching struct {
+	s     *session
+	key   searchKey
+	next  atomic.Int64 // batch that nobody has taken yet
+	found [][]int      // by batch
+
+	mu  sync.Mutex
+	err error // the first
+}
+
+// matching returns the indices of the messages that match, in order.
+func (s *session) matching(r *request, key searchKey) ([]int, error) {
+	n := s.view.len()
+	m := &matching{s: s, key: key, found: make([][]int, (n+matchBatch-1)/matchBatch)}
+	var helpers sync.WaitGroup
+	if key.cost >= costHeader {
+		for range min(runtime.GOMAXPROCS(0), maxMatchers, len(m.found)) - 1 {
+			helpers.Go(func() { m.work(nil) })
+		}
+	}
+	m.work(newProgress(s, r, n))
+	helpers.Wait()
+	var crash *crashError
+	if errors.As(m.err, &crash) {
+		panic(crash)
+	}
+	if m.err != nil {
+		return nil, m.err
+	}
+	all := make([]int, 0, n/16)
+	for _, found := range m.found {
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// crashError is a panic in a goroutine that is not the session's own, which is where it must end.
+type crashError struct {
+	value any
+	stack []byte
+}
+
+func (e *crashError) Error() string { return fmt.Sprintf("%v\n%s", e.value, e.stack) }
+
+// work looks at one batch after the other; the session's own goroutine reports the progress.
+func (m *matching) work(p *progress) {
+	c := &candidate{s: m.s, content: content{s: m.s, box: m.s.view.box}}
+	defer c.content.close()
+	defer func() {
+		if v := recover(); v != nil {
+			m.fail(&crashError{v, debug.Stack()})
+		}
+	}()
+	for k := 0; ; k++ {
+		b := int(m.next.Add(1)) - 1
+		if b >= len(m.found) {
+			return
+		}
+		if p != nil && k%4 == 0 {
+			if err := p.at(b * matchBatch); err != nil {
+				m.fail(err)
+				return
+			}
+		}
+		if err := m.batch(c, b); err != nil {
+			m.fail(err)
+			return
+		}
+	}
+}
+
+// fail ends the search.
+func (m *matching) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err == nil {
+		m.err = err
+	}
+	m.next.Store(int64(len(m.found)))
+}
+
+func (m *matching) batch(c *candidate, b int) error {
+	v := m.s.view
+	for i := b * matchBatch; i < min((b+1)*matchBatch, v.len()); i++ {
+		c.i = i
+		c.m, c.at = v.row(i)
+		if m.key.cost > costIndex {
+			c.content.at(c.m.UID)
+		}
+		ok, err := m.key.match(c)
+		switch {
+		case errors.Is(err, maildir.ErrExpunged): // gone meanwhile: it matches nothing
+		case err != nil:
+			return err
+		case ok:
+			m.found[b] = append(m.found[b], i)
+		}
+	}
+	return nil
+}
