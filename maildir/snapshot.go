@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"runtime"
 	"strconv"
+	"sync"
 	"unsafe"
 
 	"buzon/internal/durable"
@@ -22,7 +23,7 @@ import (
 // order or version has another magic and is no snapshot.
 const (
 	snapshotPrefix = "snapshot."
-	snapshotMagic  = 0x31_30_78_64_69_7a_75_62 // "buzidx01" as this machine stores it
+	snapshotMagic  = 0x32_30_78_64_69_7a_75_62 // "buzidx02" as this machine stores it
 	snapshotFixed  = 16
 	// blockBytes is the size of a block's record: rows, length and start of its
 	// names, then the columns.
@@ -36,8 +37,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // snapshotHead is what a snapshot says beside the columns.
 type snapshotHead struct {
 	rows        int
-	names       int // bytes
-	crc         uint32
+	names       int    // bytes
+	crc         uint32 // of the columns
+	namesCRC    uint32
 	validity    uint32
 	next        UID
 	highest     ModSeq
@@ -59,6 +61,7 @@ func (h *snapshotHead) encode() []byte {
 	e.uint(uint64(h.rows))
 	e.uint(uint64(h.names))
 	e.uint(uint64(h.crc))
+	e.uint(uint64(h.namesCRC))
 	e.uint(uint64(h.validity))
 	e.uint(uint64(h.next))
 	e.uint(uint64(h.highest))
@@ -79,7 +82,7 @@ func (h *snapshotHead) encode() []byte {
 func decodeSnapshotHead(data []byte) (*snapshotHead, error) {
 	d := decoder{data: data}
 	h := &snapshotHead{
-		rows: int(d.uint()), names: int(d.uint()), crc: uint32(d.uint()), validity: uint32(d.uint()), next: UID(d.uint()),
+		rows: int(d.uint()), names: int(d.uint()), crc: uint32(d.uint()), namesCRC: uint32(d.uint()), validity: uint32(d.uint()), next: UID(d.uint()),
 		highest: ModSeq(d.uint()), unseen: int(d.uint()), deleted: int(d.uint()), recent: int(d.uint()), bytes: d.int(),
 		firstUnseen: int32(d.int()), keywords: d.texts(), infos: d.texts(), uids: d.uidlist(), folder: d.uint(), cacheEnd: d.int(),
 	}
@@ -122,7 +125,7 @@ func writeSnapshot(dir durable.Dir, gen uint64, s *State, h *snapshotHead) error
 // that comes before them.
 func (h *snapshotHead) seal(body, names []byte) []byte {
 	h.names = len(names)
-	h.crc = crc32.Update(crc32.Checksum(body, castagnoli), castagnoli, names)
+	h.crc, h.namesCRC = checksums(body, names)
 	head := h.encode()
 	out := make([]byte, snapshotFixed, snapshotFixed+len(head)+8)
 	binary.NativeEndian.PutUint64(out, snapshotMagic)
@@ -130,6 +133,20 @@ func (h *snapshotHead) seal(body, names []byte) []byte {
 	binary.NativeEndian.PutUint32(out[12:], crc32.Checksum(head, castagnoli))
 	out = append(out, head...)
 	return append(out, make([]byte, padding(len(out)))...)
+}
+
+// checksums reads both halves of a snapshot, at once where they are large: it is
+// most of the time that the first SELECT of a large mailbox takes.
+func checksums(body, names []byte) (bodyCRC, namesCRC uint32) {
+	const large = 1 << 20
+	if len(names) < large {
+		return crc32.Checksum(body, castagnoli), crc32.Checksum(names, castagnoli)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { namesCRC = crc32.Checksum(names, castagnoli) })
+	bodyCRC = crc32.Checksum(body, castagnoli)
+	wg.Wait()
+	return bodyCRC, namesCRC
 }
 
 func padding(n int) int { return (8 - n%8) % 8 }
@@ -240,11 +257,10 @@ func parseSnapshot(data []byte) (*snapshotHead, []*block, error) {
 	if h.rows > len(data) || h.names > len(data) || start+count*blockBytes+h.names != len(data) {
 		return nil, nil, fmt.Errorf("%w: snapshot size", errIndex)
 	}
-	body := data[start:]
-	if crc32.Checksum(body, castagnoli) != h.crc {
+	body, names := data[start:start+count*blockBytes], data[start+count*blockBytes:]
+	if crc, namesCRC := checksums(body, names); crc != h.crc || namesCRC != h.namesCRC {
 		return nil, nil, fmt.Errorf("%w: snapshot", errIndex)
 	}
-	names := body[count*blockBytes:]
 	blocks := make([]*block, count)
 	for i := range blocks {
 		rec := body[i*blockBytes:][:blockBytes]
