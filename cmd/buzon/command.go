@@ -28,7 +28,7 @@ func commands() []command {
 	return slices.Concat(
 		[]command{serveCommand(), configCheckCommand()},
 		accountCommands(), aliasCommands(), queueCommands(),
-		[]command{healthCommand(), versionCommand()},
+		[]command{undeleteCommand(), healthCommand(), versionCommand()},
 	)
 }
 

@@ -60,6 +60,7 @@ type tlsConfig struct {
 type limitsConfig struct {
 	MessageSize          size.Bytes `toml:"message_size"`
 	Quota                size.Bytes `toml:"quota"`
+	UndeleteDays         int        `toml:"undelete_days"`
 	Recipients           int        `toml:"recipients"`
 	SubmissionRecipients int        `toml:"submission_recipients"`
 	RecipientsPerHour    int        `toml:"recipients_per_hour"`

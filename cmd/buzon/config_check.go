@@ -136,6 +136,9 @@ func checkLimits(f *tomlfile.File, c *config) {
 			f.Problem([]string{"limits", name}, "%d is not a limit: write 1 or more, or leave the key out for the default", n)
 		}
 	}
+	if l.UndeleteDays < 0 || l.UndeleteDays > 3650 {
+		f.Problem([]string{"limits", "undelete_days"}, "%d is not from 0 to 3650 days; 0 removes expunged messages at once", l.UndeleteDays)
+	}
 	if l.PasswordChecks < 0 || l.PasswordChecks > 64 {
 		f.Problem([]string{"limits", "password_checks"}, "%d is not from 0 to 64; each takes 19 MiB of memory", l.PasswordChecks)
 	}

@@ -164,6 +164,7 @@ func (h *host) openStores() (err error) {
 	h.store, err = maildir.Open(maildir.Config{
 		Mail: cfg.path("mail"), State: cfg.path("state"), Host: cfg.Hostname,
 		Log: h.log, FlagsDurable: cfg.IMAP.FlagsDurable, QuotaLimit: h.quota,
+		UndeleteDays: cfg.Limits.UndeleteDays,
 	})
 	if err != nil {
 		return err
