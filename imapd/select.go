@@ -39,22 +39,14 @@ func (s *session) open(r *request, readOnly bool) error {
 	if params.condstore || params.resync != nil {
 		s.enabled |= condstore
 	}
-	var recent []maildir.UID
-	if !readOnly {
-		if recent, err = box.ClaimRecent(s.ctx); err != nil {
-			box.Close()
-			return err
-		}
-	}
-	if err := box.Commit(s.ctx, box.State()); err != nil {
-		box.Close()
+	s.view = newView(box, name, readOnly)
+	s.state = selected
+	if err := s.claimRecent(); err != nil {
 		return err
 	}
-	s.view = newView(box, name, readOnly)
-	s.view.recent = recent
-	s.state = selected
+	s.view.advance(box.State())
 	s.writeSelected()
-	if params.resync != nil {
+	if params.resync != nil && !s.view.unsettled {
 		s.resync(params.resync)
 	}
 	r.code = "READ-WRITE"
@@ -75,7 +67,11 @@ func (s *session) writeSelected() {
 	}
 	s.enc.Raw("* OK [UIDVALIDITY ").Num(uint64(st.UIDValidity())).Raw("] UIDs valid\r\n")
 	s.enc.Raw("* OK [UIDNEXT ").Num(uint64(st.UIDNext())).Raw("] Predicted next UID\r\n")
-	s.enc.Raw("* OK [HIGHESTMODSEQ ").Num(uint64(st.HighestModSeq())).Raw("] Highest\r\n")
+	if s.settle() {
+		s.enc.Raw("* OK [HIGHESTMODSEQ ").Num(uint64(st.HighestModSeq())).Raw("] Highest\r\n")
+	} else {
+		s.enc.Raw("* OK [NOMODSEQ] No modification sequences now\r\n") // RFC 7162 3.1.2.2
+	}
 	s.enc.Raw("* OK [MAILBOXID (").Raw(v.box.ID()).Raw(")] Mailbox\r\n")
 	if s.has(rev2) {
 		s.enc.Raw(`* LIST () "/" `).Mailbox(v.name).CRLF()

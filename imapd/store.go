@@ -136,9 +136,7 @@ func (s *session) tellStored(r *request, o storeOrder, before *maildir.State, ui
 		return err
 	}
 	if s.has(condstore) {
-		if err := s.view.box.Commit(s.ctx, s.view.state); err != nil {
-			return err
-		}
+		s.settle()
 	}
 	for _, uid := range stored {
 		at, ok := s.view.state.Find(uid)

@@ -157,10 +157,7 @@ func (s *session) writeNewKeywords() {
 func (s *session) writeChanged(changed []maildir.UID, o syncOptions) error {
 	v := s.view
 	if len(changed) > 0 && s.has(condstore) {
-		// A MODSEQ that a crash could take back must not be shown.
-		if err := v.box.Commit(s.ctx, v.state); err != nil {
-			return s.mailboxLost(err)
-		}
+		s.settle()
 	}
 	for _, uid := range changed {
 		at, ok := v.state.Find(uid)
@@ -171,7 +168,7 @@ func (s *session) writeChanged(changed []maildir.UID, o syncOptions) error {
 		m := v.state.Message(at)
 		if o.told == nil || !o.told(m) {
 			s.writeFlagsOf(seq, m, o.withUID)
-		} else if s.has(condstore) && !o.toldAll { // RFC 7162 3.1.3
+		} else if s.has(condstore) && !o.toldAll && !v.unsettled { // RFC 7162 3.1.3
 			s.writeMessage(seq, m, o.withUID, false)
 		}
 	}
@@ -198,7 +195,7 @@ func (s *session) writeMessage(seq uint32, m maildir.Message, withUID, withFlags
 			b = append(b, ' ')
 		}
 	}
-	if s.has(condstore) {
+	if s.has(condstore) && !s.view.unsettled {
 		b = append(b, "MODSEQ ("...)
 		b = strconv.AppendUint(b, uint64(m.ModSeq), 10)
 		b = append(b, ')')
@@ -212,6 +209,17 @@ func (s *session) writeMessage(seq uint32, m maildir.Message, withUID, withFlags
 		b = append(b, ')')
 	}
 	s.enc.Took(append(b, ")\r\n"...))
+}
+
+// settle makes the view's state durable, before a MODSEQ of it is shown.
+func (s *session) settle() bool {
+	v := s.view
+	err := v.box.Commit(s.ctx, v.state)
+	v.unsettled = err != nil
+	if err != nil && s.ctx.Err() == nil {
+		s.log.Error("commit of mailbox", "user", string(s.account.ID), "mailbox", v.name, "err", err)
+	}
+	return err == nil
 }
 
 // enableCondstore is done by whatever needs MODSEQs (RFC 7162 3.1). A client that has a mailbox

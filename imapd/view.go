@@ -26,6 +26,10 @@ type view struct {
 	held     []maildir.Message
 	recent   []maildir.UID // \Recent in this session alone, ascending
 	keywords int           // how many of the state's keywords were announced
+
+	// unsettled: the store could not make the state durable, for want of space. Mail is still read
+	// and deleted then, but no MODSEQ is shown that a crash could take back.
+	unsettled bool
 }
 
 func newView(box *maildir.Mailbox, name string, readOnly bool) *view {
