@@ -130,7 +130,7 @@ func (m *Mailbox) storeSome(ctx context.Context, uids []UID, c Change, res *Stor
 		}
 	}
 	m.publishRenamed(done)
-	if err == nil && len(uids) == storeChunk {
+	if err == nil && len(uids) == storeChunk && m.disk.live {
 		// The events of our own renames, before the kernel's queue is full.
 		_, err = m.syncLocked(ctx)
 	}
