@@ -16,49 +16,59 @@ import (
 // next State.
 type Mailbox struct {
 	user   *User
-	dir    folderDirs
-	serial uint64                 // the order in which two mailboxes are locked
-	guid   atomic.Pointer[string] // in dovecot-uidlist
+	serial uint64 // the order in which two mailboxes are locked
+	guid   atomic.Pointer[string]
+	name   atomic.Pointer[string]
+	refs   int // guarded by user.mu
 
-	state atomic.Pointer[State]
-	refs  int // guarded by user.mu
-	name  atomic.Pointer[string]
-
-	lock contextLock
-	// The rest is guarded by lock.
-	uids          uidlist
-	keyStamp      fileStamp // of dovecot-keywords as it was read
-	overflow      map[string][]string
-	infos         []info
-	infoIDs       map[string]fileInfo
-	infosNamed    int // infos whose letters were looked up in dovecot-keywords
-	names         nameTable
-	disk          diskView
-	lastConfirmed int64                // disk.confirmed of the sync before, ns
-	doubles       map[string]time.Time // bases with two names, since when
-	absent        map[UID]absence      // missed by scans that were not exact
-	replaced      bool                 // cur/ or new/ is another directory, and may not be complete
-	missingSince  time.Time            // cur/ or new/ is not there
-	held          []event              // files that could not get UIDs
-	retired       *index               // of a folder that is gone, as long as sessions may read its memory
-	openIntents   int
-	indexless     bool                 // an index was tried for and cannot be had
-	unclaimed     map[string]uidRecord // lines of the uidlist whose files were not seen yet
-	dirName       string               // "" is INBOX, the root itself
-	folderIno     uint64
-
-	queue eventQueue // guarded by watcher.mu
-
-	index    atomic.Pointer[index] // nil: the mailbox has none, and loses only time
-	flushing atomic.Bool           // renames or the log wait to be synced
+	state    atomic.Pointer[State]
 	history  changeHistory
 	vanished vanished
 	subs     subscribers
-	syncing  atomic.Bool
-	loaded   atomic.Bool
-	deleted  atomic.Bool // the folder is gone
-	settled  atomic.Bool // nothing to do but wait for events
 	parsed   parseCache
+
+	loaded   atomic.Bool
+	deleted  atomic.Bool // the folder is gone, or the mailbox closed
+	settled  atomic.Bool // nothing to do but wait for events
+	syncing  atomic.Bool // a look at the disk is on its way
+	flushing atomic.Bool // renames or the log wait to be synced
+
+	queue eventQueue // guarded by watcher.mu
+
+	lock contextLock
+	// All below is guarded by lock, but for the pointer to the index.
+	dir       folderDirs
+	dirName   string // "" is INBOX, the root itself
+	folderIno uint64
+	controlFiles
+	lookout
+	infos      []info // numbered by fileInfo
+	infoIDs    map[string]fileInfo
+	infosNamed int // infos whose letters were looked up in dovecot-keywords
+	names      nameTable
+
+	index       atomic.Pointer[index] // nil: the mailbox has none, and loses only time
+	retired     *index                // of a folder that is gone, as long as sessions may read its memory
+	openIntents int
+	indexless   bool // an index was tried for and cannot be had
+}
+
+// controlFiles is what we know of the files beside the messages.
+type controlFiles struct {
+	uids      uidlist
+	unclaimed map[string]uidRecord // lines of the uidlist whose files were not seen yet
+	overflow  map[string][]string  // keywords without a letter, by base
+}
+
+// lookout is what looks at the disk have found, and what they wait for.
+type lookout struct {
+	disk          diskView
+	lastConfirmed int64                // disk.confirmed of the look before, ns
+	doubles       map[string]time.Time // bases with two names, since when
+	absent        map[UID]absence      // missed by scans that were not exact
+	held          []event              // files that could not get UIDs
+	replaced      bool                 // cur/ or new/ is another directory, and may not be complete
+	missingSince  time.Time            // cur/ or new/ is not there
 }
 
 // folderDirs are the directories of a folder, held open.

@@ -289,12 +289,11 @@ func (m *Mailbox) readNewKeywords(d *draft) {
 	if letters&^d.keywords.named() == 0 {
 		return
 	}
-	t, st, err := readKeywords(m.dir.folder)
+	t, _, err := readKeywords(m.dir.folder)
 	if err != nil {
 		m.log("keywords not read", "err", fmt.Errorf("read %s: %w", keywordsFile, err))
 		return
 	}
-	m.keyStamp = st
 	d.setKeywords(mergeKeywords(d.keywords, t))
 }
 

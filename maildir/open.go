@@ -68,8 +68,9 @@ func (u *User) take(ctx context.Context, name string) (*Mailbox, error) {
 	}
 	m := &Mailbox{
 		user: u, refs: 1, lock: newContextLock(), dirName: f.dir, folderIno: in.Ino,
-		infoIDs: map[string]fileInfo{}, doubles: map[string]time.Time{},
-		absent: map[UID]absence{}, unclaimed: map[string]uidRecord{},
+		infoIDs:      map[string]fileInfo{},
+		lookout:      lookout{doubles: map[string]time.Time{}, absent: map[UID]absence{}},
+		controlFiles: controlFiles{unclaimed: map[string]uidRecord{}},
 	}
 	m.dir.folder = dir
 	m.serial = u.store.serial.Add(1)
@@ -179,14 +180,13 @@ func (m *Mailbox) start(ctx context.Context) error {
 
 // fresh begins with nothing known but the clock and the keywords.
 func (m *Mailbox) fresh() error {
-	t, st, err := readKeywords(m.dir.folder)
+	t, _, err := readKeywords(m.dir.folder)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", keywordsFile, err)
 	}
 	s := &State{mailbox: m, generation: m.State().generation + 1, next: 1, highest: ModSeq(m.user.store.now().UnixMicro())}
 	d := &draft{State: s}
 	d.setKeywords(t)
-	m.keyStamp = st
 	m.infos, m.infoIDs, m.infosNamed = nil, map[string]fileInfo{}, 0
 	m.names = nameTable{}
 	m.disk.scanned, m.disk.live = false, false
