@@ -58,8 +58,10 @@ func (s *Staged) fill(ctx context.Context, r io.Reader) error {
 	for {
 		n, err := r.Read(buf)
 		s.count.count(buf[:n])
-		if _, werr := s.file.Write(buf[:n]); werr != nil {
-			return werr
+		if n > 0 {
+			if _, werr := s.file.Write(buf[:n]); werr != nil {
+				return werr
+			}
 		}
 		switch {
 		case err == io.EOF:
