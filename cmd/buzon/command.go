@@ -27,7 +27,7 @@ type runner func(ctx context.Context, std streams, operands []string) error
 func commands() []command {
 	return slices.Concat(
 		[]command{serveCommand(), configCheckCommand()},
-		accountCommands(), aliasCommands(), queueCommands(),
+		accountCommands(), aliasCommands(), queueCommands(), maildirCommands(),
 		[]command{undeleteCommand(), healthCommand(), versionCommand()},
 	)
 }
