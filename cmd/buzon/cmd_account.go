@@ -87,6 +87,10 @@ Whoever is logged in with the old password is logged out within a minute.
 				}
 			},
 		},
+		disableCommand("account disable", true, "Forbid an account to log in, and keep taking its mail", `
+Whoever is logged in is logged out within a minute. Mail for the account is still
+accepted; buzon account remove refuses it, too.`),
+		disableCommand("account enable", false, "Allow an account to log in again", ""),
 		{
 			name: "account remove", operands: "ADDRESS",
 			short: "Remove an account and keep its mail",
@@ -110,6 +114,29 @@ account lose it.`,
 					})
 				}
 			},
+		},
+	}
+}
+
+// disableCommand is "account disable" or its opposite.
+func disableCommand(name string, disabled bool, short, long string) command {
+	return command{
+		name: name, operands: "ADDRESS", short: short, long: long,
+		setup: func(fs *flag.FlagSet) runner {
+			file := newConfigFlag(fs)
+			return func(ctx context.Context, std streams, operands []string) error {
+				return changeAccount(ctx, file, std, operands[0], func(d *account.Directory, id account.ID) error {
+					if err := d.SetDisabled(ctx, id, disabled); err != nil {
+						return err
+					}
+					done := "enabled"
+					if disabled {
+						done = "disabled"
+					}
+					_, err := fmt.Fprintf(std.out, "%s %s\n", done, id)
+					return err
+				})
+			}
 		},
 	}
 }

@@ -97,6 +97,17 @@ func TestAccountCommands(t *testing.T) {
 			t.Errorf("list has no %q:\n%s", want, list)
 		}
 	}
+	for _, test := range []struct{ command, done, state string }{
+		{"disable", "disabled", "disabled"}, {"disable", "disabled", "disabled"}, {"enable", "enabled", "active"},
+	} {
+		if out := s.do("", "account", test.command, "Ana@buzon.test"); out != test.done+" ana@buzon.test\n" {
+			t.Errorf("%s: %s", test.command, out)
+		}
+		if list := s.do("", "account", "list"); !strings.Contains(list, "ana@buzon.test    "+test.state) {
+			t.Errorf("after %s:\n%s", test.command, list)
+		}
+	}
+	s.refused(exitFailed, "not found", "", "account", "disable", "nobody@buzon.test")
 	if out := s.do("", "account", "remove", "eva@buzon.test"); !strings.Contains(out, filepath.Join(s.data, "mail/buzon.test/eva")) {
 		t.Errorf("remove: %s", out)
 	}
