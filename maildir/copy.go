@@ -117,8 +117,9 @@ func (m *Mailbox) stageLinks(ctx context.Context, s *State, rows []int) (*linkSe
 	ls := &linkSet{all: make([]link, 0, len(rows))}
 	for _, i := range rows {
 		l := link{user: m.user, name: m.user.store.namer.unique()}
-		err := m.onFile(ctx, s, i, func(dir durable.Dir, name string) error {
-			return m.linkOrCopy(dir, name, l.name)
+		err := m.onFile(ctx, s, i, func(dir durable.Dir, name string) (err error) {
+			l.stat, err = m.linkOrCopy(dir, name, l.name)
+			return err
 		})
 		if errors.Is(err, ErrExpunged) {
 			continue
@@ -127,38 +128,38 @@ func (m *Mailbox) stageLinks(ctx context.Context, s *State, rows []int) (*linkSe
 			return ls, err
 		}
 		// The flags of the newest state: the file may have been renamed.
-		now := m.State()
+		stat, now := l.stat, m.State()
 		if j, ok := now.Find(s.uids[i]); ok {
 			l.traveller = now.traveller(j)
 		} else {
 			l.traveller = s.traveller(i)
 		}
+		l.stat = stat
 		ls.all = append(ls.all, l)
-		if ls.all[len(ls.all)-1].stat, err = m.user.tmp().Stat(l.name); err != nil {
-			return ls, err
-		}
 	}
 	return ls, nil
 }
 
 // linkOrCopy makes tmp/to the same message: by a link, or with its bytes where
 // links are not possible or too many.
-func (m *Mailbox) linkOrCopy(dir durable.Dir, name, to string) error {
+func (m *Mailbox) linkOrCopy(dir durable.Dir, name, to string) (durable.Info, error) {
 	tmp := m.user.tmp()
 	err := dir.Link(name, tmp, to)
-	if err == nil {
+	if errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) {
+		err = copyFile(dir, name, tmp, to, m.user)
+	}
+	if err != nil {
+		return durable.Info{}, err
+	}
+	in, err := tmp.Stat(to)
+	if err == nil && in.Mode.Type() != 0 {
 		// A symbolic link that somebody put there must not become a message.
-		in, err := tmp.Stat(to)
-		if err == nil && in.Mode.Type() != 0 {
-			_ = tmp.Remove(to)
-			err = durable.ErrNotRegular
-		}
-		return err
+		err = durable.ErrNotRegular
 	}
-	if !errors.Is(err, unix.EMLINK) && !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EOPNOTSUPP) {
-		return err
+	if err != nil {
+		_ = tmp.Remove(to)
 	}
-	return copyFile(dir, name, tmp, to, m.user)
+	return in, err
 }
 
 func copyFile(dir durable.Dir, name string, to durable.Dir, newName string, u *User) error {

@@ -105,6 +105,7 @@ type namer struct {
 	random string
 	host   string
 	count  atomic.Uint64
+	last   atomic.Int64 // see tick
 }
 
 func newNamer(now func() time.Time, host string) *namer {
@@ -116,8 +117,20 @@ func newNamer(now func() time.Time, host string) *namer {
 
 // unique returns a name without sizes, for tmp/.
 func (n *namer) unique() string {
-	t := n.now()
-	return fmt.Sprintf("%d.M%dP%dQ%dR%s.%s", t.Unix(), t.Nanosecond()/1000, n.pid, n.count.Add(1), n.random, n.host)
+	t := n.tick()
+	return fmt.Sprintf("%d.M%dP%dQ%dR%s.%s", t/1e6, t%1e6, n.pid, n.count.Add(1), n.random, n.host)
+}
+
+// tick is the time in microseconds, made later than that of all names before: UIDs
+// are given in the order of names, and COPY must keep the order of its messages.
+func (n *namer) tick() int64 {
+	for {
+		last := n.last.Load()
+		t := max(n.now().UnixMicro(), last+1)
+		if n.last.CompareAndSwap(last, t) {
+			return t
+		}
+	}
 }
 
 // base returns a fresh base for a message of the given sizes; a size of -1 is
