@@ -8,7 +8,7 @@ import (
 // BaseSubject returns the base subject of RFC 5256 2.1 of a decoded subject, and whether
 // it was a reply or a forward. The result has the case of the subject.
 func BaseSubject(subject string) (base string, reply bool) {
-	s := strings.Join(strings.FieldsFunc(subject, isSpace), " ") // step 1
+	s := oneSpaced(subject) // step 1
 	for {
 		s, reply = trimTrailers(s, reply) // step 2
 		s, reply = trimLeaders(s, reply)  // steps 3 to 5
@@ -18,6 +18,19 @@ func BaseSubject(subject string) (base string, reply bool) {
 		}
 		s, reply = inner, true
 	}
+}
+
+// oneSpaced makes one space of all white space between words. Most subjects are so.
+func oneSpaced(s string) string {
+	space := true
+	for i := range len(s) {
+		c := s[i]
+		if c >= 0x80 || c < ' ' || c == ' ' && space {
+			return strings.Join(strings.FieldsFunc(s, isSpace), " ")
+		}
+		space = c == ' '
+	}
+	return s
 }
 
 func trimTrailers(s string, reply bool) (string, bool) {
