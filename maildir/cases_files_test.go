@@ -79,11 +79,18 @@ func TestCase08BaseRenameKeepsTheUID(t *testing.T) {
 		h.rename("cur/"+name, "cur/"+base+",U=7"+info)
 	}
 	h.check(h.sync(h.inbox), "1 S Work", "2 S Work", "3 S Work")
+	h.agrees(h.inbox.State())
 	if got := h.inbox.State().GUID(1); got != guid {
 		t.Errorf("GUID %q, was %q", got, guid)
 	}
 	if n := strings.Count(h.uidlist(), ",U=7\n"); n != 3 {
 		t.Errorf("uidlist has %d new bases:\n%s", n, h.uidlist())
+	}
+	if res, err := h.inbox.Store(h.ctx(), []UID{2}, Change{Op: Add, Flags: FlagSeen | FlagFlagged}); err != nil || len(res.Gone) > 0 {
+		t.Errorf("STORE after the rename: %+v, %v", res, err)
+	}
+	if _, err := h.inbox.Store(h.ctx(), []UID{2}, Change{Op: Remove, Flags: FlagFlagged}); err != nil {
+		t.Error(err)
 	}
 	next := h.inbox.State().UIDNext()
 	// The list alone says it as well, and so it is after a restart.

@@ -113,7 +113,7 @@ func (m *Mailbox) publish(d *draft) *State {
 	if len(d.added) > d.before.Len() {
 		m.names = nameTable{} // built anew when it is needed
 	}
-	for _, uid := range d.added {
+	for _, uid := range slices.Concat(d.added, d.rebased) {
 		if i, ok := d.Find(uid); ok {
 			sl := d.slot(i)
 			base, _ := d.blocks[sl.block()].name(sl.row())

@@ -81,7 +81,7 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 		}
 	}
 	d.remove(gone, m.nextModSeq())
-	if !d.empty() || d.recent != d.before.recent || len(d.own) > 0 || len(d.uids) != len(d.before.uids) {
+	if !d.empty() || d.recent != d.before.recent || len(d.own)+len(d.rebased) > 0 || len(d.uids) != len(d.before.uids) {
 		m.readNewKeywords(d)
 		m.publish(d)
 	}
