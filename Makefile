@@ -10,7 +10,7 @@ PREFIX   := /usr/local
 FUZZTIME := 10s
 export CGO_ENABLED := 0
 
-.PHONY: build run test tools check unit fuzz e2e e2e-compose bench install clean
+.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger storm bench-store bench install clean
 
 build: ## bin/buzon, static
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/buzon ./cmd/buzon
@@ -44,6 +44,19 @@ fuzz: ## every fuzz target for FUZZTIME
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
 	  done; \
 	done
+
+test-store: tools ## the store's forty cases at length, on ext4, xfs, btrfs and tmpfs
+	.ci/test-store
+
+ledger: ## eight writers, 200 times kill -9: nothing that was answered for is missing
+	BUZON_KILLS=200 go test -count=1 -v -timeout 60m -run '^TestLedger$$' ./internal/e2e
+
+storm: ## others rename 20 000 messages for a minute; Dovecot beside us
+	BUZON_STORM_MESSAGES=20000 BUZON_STORM_SECONDS=60 go test -count=1 -v -timeout 10m -run '^TestStorm$$' ./internal/e2e
+
+MESSAGES := 100000
+bench-store: ## a large folder and deliveries; Dovecot and a bare program beside us. MESSAGES=1000000 on demand
+	BUZON_BENCH_MESSAGES=$(MESSAGES) BUZON_BENCH_SECONDS=3 go test -count=1 -v -timeout 60m -run '^Test(Store|Delivery)Bench$$' ./internal/e2e
 
 bench: ## Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -40,6 +40,7 @@ type hostConfig struct {
 	IP       string            // default a loopback address of its own
 	Ports    map[string]int    // by service; free ones where absent
 	Extra    string            // more of the configuration file
+	asUser   uint32            // the system user that serves; 0: whoever runs the test
 }
 
 // host is one running buzon with its own data.
@@ -176,6 +177,9 @@ func (h *host) start(t testing.TB) {
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
 	// A test that is killed takes its hosts with it.
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if h.asUser != 0 {
+		h.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: h.asUser, Gid: h.asUser}
+	}
 	if err := h.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
