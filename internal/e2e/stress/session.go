@@ -1,0 +1,255 @@
+package stress
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// session is one connection that believes nothing without holding it against what it was told before.
+type session struct {
+	*run
+	number   int
+	random   *rand.Rand
+	conn     *conn
+	view     *view
+	own      map[string]map[uint32]bool // by mailbox and UID: whether the keyword that is this session's alone was set
+	awaited  map[uint32]bool            // UIDs that the command under way should show
+	shown    map[uint32]bool            // UIDs whose flags the last command has shown
+	floor    map[string][2]uint64       // UIDNEXT and HIGHESTMODSEQ when the command under way began
+	search   []uint32                   // the last SEARCH response
+	copyUID  []string                   // the last COPYUID that came untagged
+	condsel  bool                       // CONDSTORE from SELECT on
+	qresync  bool
+	commands int
+	opened   int
+}
+
+// session connects, logs in and opens a mailbox. A third of the sessions use QRESYNC, a third CONDSTORE.
+func (r *run) session(number int) (*session, error) {
+	nc, err := r.Dial()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{
+		run: r, number: number, random: rand.New(rand.NewPCG(r.Seed, uint64(number))), conn: &conn{Conn: nc, r: bufio.NewReaderSize(nc, 64<<10)},
+		view: &view{}, own: map[string]map[uint32]bool{}, condsel: number%3 == 1,
+	}
+	for _, box := range boxes {
+		s.own[box] = map[uint32]bool{}
+	}
+	if _, err = s.conn.receive(); err == nil {
+		err = s.must(fmt.Sprintf("LOGIN %q %q", r.User, r.Password))
+	}
+	if err == nil && number%3 == 0 {
+		err = s.must("ENABLE QRESYNC")
+		s.qresync = true
+	}
+	if err == nil && number == 0 {
+		_, err = s.command("CREATE "+boxes[1], telling{}, true)
+	}
+	if err == nil {
+		err = s.open(boxes[number%2], false)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("%w\n\t%s", err, strings.Join(s.conn.last(), "\n\t"))
+	}
+	return s, nil
+}
+
+// keyword is set and taken away by this session alone.
+func (s *session) keyword() string { return "Own" + strconv.Itoa(s.number) }
+
+// must runs a command that cannot fail, and that may tell of expunged messages.
+func (s *session) must(text string) error {
+	_, err := s.command(text, telling{expunge: true}, false)
+	return err
+}
+
+// command runs a command and returns its tagged status: "OK [...] ...". NO is an error unless the command may fail, as one may that asks
+// for a message that is gone; BAD always is.
+func (s *session) command(text string, may telling, mayFail bool) (status string, err error) {
+	tag, err := s.begin(text)
+	if err != nil {
+		return "", err
+	}
+	if status, err = s.finish(tag, may, mayFail); err == nil {
+		err = s.silent()
+	}
+	return status, err
+}
+
+func (s *session) begin(text string) (tag string, err error) {
+	s.floor = map[string][2]uint64{}
+	for _, box := range boxes {
+		next, highest := s.facts.seen(box)
+		s.floor[box] = [2]uint64{uint64(next), highest}
+	}
+	return s.conn.send(text)
+}
+
+func (s *session) finish(tag string, may telling, mayFail bool) (status string, err error) {
+	for {
+		line, err := s.conn.receive()
+		if err != nil {
+			return "", err
+		}
+		if rest, ok := strings.CutPrefix(line, tag+" "); ok {
+			status = rest
+			break
+		}
+		if err := s.hear(line, may); err != nil {
+			return "", err
+		}
+	}
+	s.commands++
+	if hm, ok := code(status, "HIGHESTMODSEQ "); ok && len(hm) == 1 {
+		s.view.highest, _ = strconv.ParseUint(hm[0], 10, 64)
+	}
+	if !strings.HasPrefix(status, "OK") && !(mayFail && strings.HasPrefix(status, "NO")) {
+		return status, violation("%s %s", tag, status)
+	}
+	return status, nil
+}
+
+// silent holds the server to sending no EXPUNGE where no command is in progress (RFC 9051 7.5.1).
+func (s *session) silent() error {
+	waiting, _ := s.conn.r.Peek(s.conn.r.Buffered())
+	if bytes.Contains(waiting, []byte(" EXPUNGE\r\n")) || bytes.Contains(waiting, []byte("* VANISHED ")) {
+		return violation("between commands: %q", waiting)
+	}
+	return nil
+}
+
+// told takes in what SELECT or STATUS says of a mailbox: no number there ever becomes less.
+func (s *session) told(box string, next, highest uint64) error {
+	floor := s.floor[box]
+	if next != 0 && next < floor[0] {
+		return violation("UIDNEXT of %s is %d, and was %d before", box, next, floor[0])
+	}
+	if highest != 0 && highest < floor[1] {
+		return violation("HIGHESTMODSEQ of %s is %d, and was %d before", box, highest, floor[1])
+	}
+	s.facts.raise(box, uint32(next), highest)
+	return nil
+}
+
+// open selects a mailbox and learns what is in it.
+func (s *session) open(box string, readOnly bool) error {
+	s.fresh(box, readOnly)
+	command := "SELECT "
+	if readOnly {
+		command = "EXAMINE "
+	}
+	command += box
+	if s.condsel {
+		command += " (CONDSTORE)"
+	}
+	if err := s.must(command); err != nil {
+		return err
+	}
+	return s.learn(1)
+}
+
+func (s *session) fresh(box string, readOnly bool) {
+	s.opened++
+	s.view = &view{
+		box: box, readOnly: readOnly, number: s.number*1_000_000 + s.opened,
+		flags: map[uint32]string{}, modseq: map[uint32]uint64{}, missing: map[uint32]bool{},
+	}
+}
+
+// learn asks for the messages from a sequence number on.
+func (s *session) learn(from int) error {
+	if from > len(s.view.uids) {
+		return nil
+	}
+	items := "(UID FLAGS)"
+	if s.condsel || s.qresync {
+		items = "(UID FLAGS MODSEQ)"
+	}
+	_, err := s.command(fmt.Sprintf("FETCH %d:* %s", from, items), telling{}, true)
+	return err
+}
+
+// settle brings the view up to date. What was left out of answers must be gone by now.
+func (s *session) settle() error {
+	for range 5 {
+		if err := s.must("NOOP"); err != nil {
+			return err
+		}
+		for uid := range s.view.missing {
+			return violation("%d was left out of an answer, and is not gone", uid)
+		}
+		from := s.view.unlearned()
+		if from < 0 {
+			return nil
+		}
+		if err := s.learn(from + 1); err != nil {
+			return err
+		}
+	}
+	// New ones may come all the time; those before one that is known were asked for.
+	if i := slices.Index(s.view.uids, 0); i >= 0 && slices.Max(s.view.uids[i:]) > 0 {
+		return violation("message %d is neither there nor gone", i+1)
+	}
+	return nil
+}
+
+// fetchBodies has all contents held against what they were.
+func (s *session) fetchBodies() error {
+	if len(s.view.uids) == 0 {
+		return nil
+	}
+	return s.must("UID FETCH 1:* (UID BODY.PEEK[])")
+}
+
+// resync closes the mailbox and opens it again from what is known of it (RFC 7162 3.2.5).
+func (s *session) resync() error {
+	if err := s.settle(); err != nil || s.view.unlearned() >= 0 {
+		return err
+	}
+	known, since := s.view, s.view.highest
+	for _, m := range known.modseq {
+		since = max(since, m)
+	}
+	if err := s.must("UNSELECT"); err != nil {
+		return err
+	}
+	s.fresh(known.box, false)
+	s.view.flags, s.view.modseq = known.flags, known.modseq
+	_, err := s.command(fmt.Sprintf("SELECT %s (QRESYNC (%d %d))", known.box, known.validity, since), telling{expunge: true, earlier: true}, false)
+	if err != nil {
+		return err
+	}
+	v, told, upTo := s.view, maps.Clone(s.view.flags), s.view.highest
+	if err := s.learn(1); err != nil {
+		return err
+	}
+	unknown := 0
+	for _, uid := range v.uids {
+		switch flags, ok := told[uid]; {
+		case uid == 0:
+			unknown++
+		case !ok && v.modseq[uid] <= upTo:
+			return violation("QRESYNC from %d says nothing of %d (MODSEQ %d)", since, uid, v.modseq[uid])
+		case v.modseq[uid] <= upTo && flags != v.flags[uid]:
+			return violation("QRESYNC from %d leaves %d with (%s), it has (%s) since %d", since, uid, flags, v.flags[uid], v.modseq[uid])
+		}
+		delete(told, uid)
+	}
+	if len(told) > unknown {
+		return violation("QRESYNC from %d does not say that %v are gone", since, slices.Sorted(maps.Keys(told)))
+	}
+	for uid := range told {
+		delete(v.flags, uid)
+		delete(v.modseq, uid)
+	}
+	return nil
+}
