@@ -10,7 +10,7 @@ PREFIX   := /usr/local
 FUZZTIME := 10s
 export CGO_ENABLED := 0
 
-.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger storm bench-store bench install clean
+.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger stress storm bench-store bench install clean
 
 build: ## bin/buzon, static
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/buzon ./cmd/buzon
@@ -50,6 +50,9 @@ test-store: tools ## the store's forty cases at length, on ext4, xfs, btrfs and 
 
 ledger: ## eight writers, 200 times kill -9: nothing that was answered for is missing
 	BUZON_KILLS=200 go test -count=1 -v -timeout 60m -run '^TestLedger$$' ./internal/e2e
+
+stress: ## 50 connections and another program do everything at once for a minute
+	BUZON_STRESS_CONNECTIONS=50 BUZON_STRESS_SECONDS=60 go test -count=1 -v -timeout 10m -run '^TestStress$$' ./internal/e2e
 
 storm: ## others rename 20 000 messages for a minute; Dovecot beside us
 	BUZON_STORM_MESSAGES=20000 BUZON_STORM_SECONDS=60 go test -count=1 -v -timeout 10m -run '^TestStorm$$' ./internal/e2e
