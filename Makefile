@@ -10,7 +10,7 @@ PREFIX   := /usr/local
 FUZZTIME := 10s
 export CGO_ENABLED := 0
 
-.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger stress storm bench-store bench install clean
+.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger stress storm bench-store bench-imap bench install clean
 
 build: ## bin/buzon, static
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/buzon ./cmd/buzon
@@ -60,6 +60,9 @@ storm: ## others rename 20 000 messages for a minute; Dovecot beside us
 MESSAGES := 100000
 bench-store: ## a large folder and deliveries; Dovecot and a bare program beside us. MESSAGES=1000000 on demand
 	BUZON_BENCH_MESSAGES=$(MESSAGES) BUZON_BENCH_SECONDS=3 go test -count=1 -v -timeout 60m -run '^Test(Store|Delivery)Bench$$' ./internal/e2e
+
+bench-imap: ## IMAP on a large mailbox, Dovecot beside us; BUZON_BENCH_MESSAGES=100000 on demand
+	BUZON_BENCH_MESSAGES=$${BUZON_BENCH_MESSAGES:-10000} go test -count=1 -v -timeout 60m -run '^TestIMAPBench$$' ./internal/e2e
 
 bench: ## Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
