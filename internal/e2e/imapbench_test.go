@@ -187,6 +187,7 @@ func forget(t *testing.T, p peer) {
 
 // idleMemory is how much more memory each session takes that waits in IDLE.
 func idleMemory(t *testing.T, p peer) float64 {
+	p.restart(t) // with no memory left over from the rows before
 	var all []*imapSession
 	open := func(n int) {
 		for range n {
