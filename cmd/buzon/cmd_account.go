@@ -35,6 +35,9 @@ be one of the configuration's domains.
 						if _, exists := d.Lookup(id); exists {
 							return fmt.Errorf("account %s %w: buzon account password %s changes its password", id, account.ErrExists, id)
 						}
+						if err := d.CanAdd(id); err != nil {
+							return err
+						}
 						password, err := passwords.read(std, id)
 						if err != nil {
 							return err

@@ -71,7 +71,7 @@ func checkAll(cfg *config, path string, std streams) error {
 		accounts = len(d.List())
 		d.Close()
 	}
-	fmt.Fprintf(std.out, "%s is good: %s, %d domains, %d accounts\n", path, cfg.Hostname, len(cfg.Domains), accounts)
+	fmt.Fprintf(std.out, "%s is good: %s, domains %s, accounts: %d\n", path, cfg.Hostname, strings.Join(cfg.Domains, " "), accounts)
 	if accounts == 0 {
 		fmt.Fprintf(std.out, "no account yet: make one with `buzon account add NAME@%s`\n", cfg.Domains[0])
 	}

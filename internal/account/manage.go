@@ -34,6 +34,10 @@ func (d *Directory) Add(ctx context.Context, id ID, password string, quota int64
 	})
 }
 
+// CanAdd says why an account of this name cannot be made, or nil: to be asked
+// before a person is asked for a password.
+func (d *Directory) CanAdd(id ID) error { return d.snapshot().free(key(id)) }
+
 // SetPassword gives an account a new password, which ends its sessions.
 func (d *Directory) SetPassword(ctx context.Context, id ID, password string) error {
 	return d.change(ctx, func(s *snapshot) error {
