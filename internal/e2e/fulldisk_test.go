@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 
+	"buzon/internal/e2e/ledger"
+
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/emersion/go-smtp"
@@ -37,6 +39,11 @@ func TestFullDisk(t *testing.T) {
 	t.Cleanup(func() { h.stop(t) })
 	h.deliver(t, "ana@a.test", "before")
 	h.deliver(t, "ana@a.test", "before it too")
+	// Her mail program has seen both: they have their UIDs.
+	all := ledger.Mailbox{Addr: h.Addr("imaps"), TLS: h.tls(t), User: "ana@a.test", Password: password, Name: "INBOX"}
+	if _, uids, err := all.UIDs(t.Context()); err != nil || len(uids) != 2 {
+		t.Fatalf("before the disk is full: %v, %v", uids, err)
+	}
 	ballast := filepath.Join(h.data(), "ballast")
 	fill(t, ballast)
 
