@@ -181,6 +181,7 @@ func (h *host) start(t testing.TB) {
 		h.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: h.asUser, Gid: h.asUser}
 	}
 	if err := h.cmd.Start(); err != nil {
+		h.cmd = nil
 		t.Fatal(err)
 	}
 	h.exited = make(chan error, 1)
