@@ -46,3 +46,25 @@ func TestCase16RenamedAndCopiedFolders(t *testing.T) {
 		m.Close()
 	}
 }
+
+// A tree that was removed and put back has other inodes, and another folder may
+// have got the one that this folder had: it is no copy for that.
+func TestCase16InodeOfAnotherFolder(t *testing.T) {
+	h := newHarness(t).open()
+	a := h.mailbox("Archive")
+	h.append(a, 3, FlagSeen)
+	if _, err := a.Expunge(h.ctx(), []UID{2}); err != nil {
+		t.Fatal(err)
+	}
+	id, validity := a.ID(), a.State().UIDValidity()
+	a.Close()
+	h.close()
+	h.shell("mkdir hold; mv .Archive/* hold; mv .Sent/* .Archive; mv hold/* .Sent; rmdir hold; mv .Archive hold; mv .Sent .Archive; mv hold .Sent")
+	h.open()
+	a = h.mailbox("Archive")
+	defer a.Close()
+	h.check(h.sync(a), "1 S", "3 S")
+	if a.ID() != id || a.State().UIDValidity() != validity {
+		t.Errorf("GUID %s, was %s; UIDVALIDITY %d, was %d", a.ID(), id, a.State().UIDValidity(), validity)
+	}
+}

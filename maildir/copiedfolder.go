@@ -9,25 +9,35 @@ import (
 // copy, as "cp -a .A .B" makes it: both have the same GUID in their uidlist.
 var errCopiedFolder = errors.New("the folder is a copy of another one")
 
-// isCopy reports that the folder with the given inode is still in the tree under
-// another name.
+// isCopy reports that the folder with the given inode, which the index was of, is
+// still in the tree under another name, with the GUID that this one has, too. The
+// inode alone proves nothing: where a tree was removed and put back from a backup,
+// another folder may have got the number.
 func (m *Mailbox) isCopy(inode uint64) bool {
 	folders, err := m.user.folders()
 	if err != nil {
 		return false
 	}
-	if root, err := m.user.root.Self(); err == nil && root.Ino == inode && m.dirName != "" {
-		return true
-	}
-	for _, f := range folders {
-		if f.dir == m.dirName {
-			continue
-		}
-		if in, err := m.user.root.Stat(f.dir); err == nil && in.Ino == inode {
+	guid := readGUID(m.dir.folder)
+	for _, f := range append([]folder{{name: inbox}}, folders...) {
+		if f.dir != m.dirName && m.user.hasIdentity(f.dir, inode, guid) {
 			return true
 		}
 	}
 	return false
+}
+
+// hasIdentity reports whether the folder in dir has this inode and this GUID.
+func (u *User) hasIdentity(dir string, inode uint64, guid string) bool {
+	d, err := u.openFolder(dir)
+	if err != nil {
+		return false
+	}
+	if dir != "" {
+		defer d.Close()
+	}
+	in, err := d.Self()
+	return err == nil && in.Ino == inode && readGUID(d) == guid
 }
 
 // openCopy gives a copied folder an identity of its own: a GUID and a UIDVALIDITY.
