@@ -29,10 +29,10 @@ check: ## format, vet, staticcheck
 	go tool staticcheck ./...
 
 unit: ## unit, dialogue, crash, layer and document tests, fuzz seeds; under the race detector
-	CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v '^buzon/internal/e2e')
+	CGO_ENABLED=1 .ci/go-test -race -timeout 15m $$(go list ./... | grep -v '^buzon/internal/e2e')
 
 e2e: ## the real binary against real clients and servers
-	go test -timeout 20m -count=1 ./internal/e2e/...
+	.ci/go-test -timeout 10m -count=1 ./internal/e2e/...
 
 e2e-compose: ## two mail hosts in containers exchange mail; one is killed in the middle
 	deploy/e2e/run

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 // The cases of this file are about what others do to files and folders while
@@ -35,7 +36,7 @@ func (h *harness) link(from, to string) {
 // shell runs a command in the tree's root, as a person would.
 func (h *harness) shell(script string) {
 	h.t.Helper()
-	cmd := exec.Command("sh", "-ec", script)
+	cmd := child.Command(h.t, 5*time.Minute, "sh", "-ec", script)
 	cmd.Dir = h.root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		h.t.Fatalf("%s: %v\n%s", script, err, out)

@@ -1,9 +1,11 @@
 package maildir
 
 import (
-	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 // A folder that another program renames keeps its UIDs, whether it is open or not,
@@ -28,7 +30,7 @@ func TestCase16RenamedAndCopiedFolders(t *testing.T) {
 			t.Errorf("open %v: UIDVALIDITY %d, was %d; %s, was %s", open, m.State().UIDValidity(), v, m.ID(), id)
 		}
 		h.append(m, 1, FlagFlagged)
-		if out, err := exec.Command("cp", "-a", filepath.Join(h.root, ".Moved"), filepath.Join(h.root, ".Copy")).CombinedOutput(); err != nil {
+		if out, err := child.Command(t, time.Minute, "cp", "-a", filepath.Join(h.root, ".Moved"), filepath.Join(h.root, ".Copy")).CombinedOutput(); err != nil {
 			t.Fatalf("cp: %v %s", err, out)
 		}
 		c := h.mailbox("Copy")

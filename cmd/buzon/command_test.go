@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 func runLine(args ...string) (out, errors string, code int) {
@@ -155,9 +157,8 @@ func TestConfigCheck(t *testing.T) {
 
 // process starts this binary as buzon, in a process of its own.
 func (s *site) process(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], append(args, "--config", s.config)...)
+	cmd := child.Command(s.t, time.Minute, os.Args[0], append(args, "--config", s.config)...)
 	cmd.Env = append(os.Environ(), "BUZON_TEST_MAIN=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 

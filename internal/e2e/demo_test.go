@@ -3,12 +3,13 @@ package e2e_test
 import (
 	"bufio"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 // TestDemo starts what `make run` starts, at another address, and pastes the
@@ -42,8 +43,7 @@ func TestDemo(t *testing.T) {
 // stop is Ctrl-C, and wants a clean end.
 func demo(t *testing.T, config string) (swaks, openssl string, stop func()) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(root, "deploy/demo"), buzon, config)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd := child.Command(t, 4*patience, filepath.Join(root, "deploy/demo"), buzon, config)
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

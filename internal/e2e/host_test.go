@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"buzon/internal/e2e/child"
 )
 
 // password is every account's. It must never be seen in a log.
@@ -175,8 +177,7 @@ func (h *host) start(t testing.TB) {
 	t.Helper()
 	h.cmd = exec.Command(buzon, "serve", "--config", h.config())
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
-	// A test that is killed takes its hosts with it.
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	child.Isolate(h.cmd) // a test that is killed takes its hosts with it
 	if h.asUser != 0 {
 		h.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: h.asUser, Gid: h.asUser}
 	}

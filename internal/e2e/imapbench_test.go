@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 // TestIMAPBench prints what IMAP commands cost on one large mailbox, ours beside
@@ -28,11 +29,11 @@ func TestIMAPBench(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(o.maildir()), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("cp", "-a", d.maildir(), o.maildir()).CombinedOutput(); err != nil {
+	if out, err := child.Command(t, 10*time.Minute, "cp", "-a", d.maildir(), o.maildir()).CombinedOutput(); err != nil {
 		t.Fatalf("cp: %v %s", err, out)
 	}
 	d.own(t)
-	exec.Command("sync").Run()
+	child.Command(t, 10*time.Minute, "sync").Run()
 	fmt.Printf("%d messages; load average %s\n%-42s %12s %12s %8s %8s\n", messages, loadAverage(), "", "dovecot", "buzon", "ratio", "wanted")
 	for _, row := range imapRows {
 		theirs, mine := row.measure(t, d), row.measure(t, o)

@@ -4,11 +4,13 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // buzon is the program under test: BUZON_BIN, or else built from this tree.
@@ -33,7 +35,9 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	buzon = filepath.Join(dir, "buzon")
-	build := exec.Command("go", "build", "-trimpath", "-o", buzon, "buzon/cmd/buzon")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", buzon, "buzon/cmd/buzon")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the program under test: %v\n%s", err, out)

@@ -5,12 +5,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 // dialogue is a conversation through `openssl s_client`, line by line.
@@ -30,7 +31,7 @@ func dial(t testing.TB, addr, protocol string) *dialogue {
 	if protocol != "" {
 		args = append(args, "-starttls", protocol)
 	}
-	cmd := exec.CommandContext(t.Context(), "openssl", args...)
+	cmd := child.Command(t, 10*patience, "openssl", args...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

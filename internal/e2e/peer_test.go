@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 // A peer is a server whose one user's Maildir can be compared with another's:
@@ -57,7 +58,7 @@ func (o *ours) session(t testing.TB) *imapSession {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &imapSession{t: t, w: conn, r: bufio.NewReaderSize(conn, 64<<10), end: func() { conn.Close() }}
+	s := &imapSession{t: t, w: conn, limit: conn, r: bufio.NewReaderSize(conn, 64<<10), end: func() { conn.Close() }}
 	s.line()
 	s.do("LOGIN %s %s", benchAccount, password)
 	return s
@@ -116,7 +117,7 @@ namespace inbox {
 // own gives Dovecot's user all that is in its directory.
 func (d *dovecot) own(t testing.TB) {
 	t.Helper()
-	if out, err := exec.Command("chown", "-R", strconv.Itoa(nobody), d.dir).CombinedOutput(); err != nil {
+	if out, err := child.Command(t, 5*time.Minute, "chown", "-R", strconv.Itoa(nobody), d.dir).CombinedOutput(); err != nil {
 		t.Fatalf("chown: %v %s", err, out)
 	}
 }
@@ -140,10 +141,10 @@ func (d *dovecot) pids() (all []int) {
 
 func (d *dovecot) session(t testing.TB) *imapSession {
 	t.Helper()
-	cmd := exec.Command("/usr/lib/dovecot/imap", "-c", filepath.Join(d.dir, "dovecot.conf"))
+	cmd := child.Command(t, time.Hour, "/usr/lib/dovecot/imap", "-c", filepath.Join(d.dir, "dovecot.conf"))
 	cmd.Env = []string{"HOME=" + d.dir, "USER=ana", "PATH=" + os.Getenv("PATH")}
 	cmd.Dir = d.dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +158,8 @@ func (d *dovecot) session(t testing.TB) *imapSession {
 	}
 	pid := cmd.Process.Pid
 	d.running[pid] = true
-	s := &imapSession{t: t, w: in, r: bufio.NewReaderSize(out, 64<<10), end: func() {
+	limit, _ := out.(deadline) // a pipe has one, if it is a file
+	s := &imapSession{t: t, w: in, limit: limit, r: bufio.NewReaderSize(out, 64<<10), end: func() {
 		in.Close()
 		cmd.Wait()
 		delete(d.running, pid)
@@ -166,6 +168,11 @@ func (d *dovecot) session(t testing.TB) *imapSession {
 	return s
 }
 
+type deadline interface{ SetReadDeadline(time.Time) error }
+
+// longestCommand is more than any command takes on a million messages.
+const longestCommand = 5 * time.Minute
+
 // imapSession speaks IMAP as lines; a literal is part of its line.
 type imapSession struct {
 	t   testing.TB
@@ -173,12 +180,17 @@ type imapSession struct {
 	r   *bufio.Reader
 	tag int
 	end func()
+	// limit bounds the wait for a line.
+	limit deadline
 	// races: others expunge what this session works on, and it may be told so.
 	races bool
 }
 
 func (s *imapSession) line() string {
 	var whole strings.Builder
+	if s.limit != nil {
+		s.limit.SetReadDeadline(time.Now().Add(longestCommand))
+	}
 	for {
 		part, err := s.r.ReadString('\n')
 		if err != nil {

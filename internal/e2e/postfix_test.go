@@ -3,13 +3,14 @@ package e2e_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"buzon/internal/e2e/child"
 )
 
 // postfix is an instance of Debian's Postfix with everything of its own: the
@@ -112,15 +113,15 @@ func startPostfix(t *testing.T, ip, peer string, port int) *postfix {
 
 	p := &postfix{dir: dir, ip: ip, port: port}
 	log := &logBuffer{}
-	cmd := exec.Command("postfix", "-c", dir, "start-fg")
+	cmd := child.Command(t, 4*patience, "postfix", "-c", dir, "start-fg")
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		// Postfix knows the id of its own master process.
-		if out, err := exec.Command("postfix", "-c", dir, "stop").CombinedOutput(); err != nil {
+		if out, err := child.Command(t, patience, "postfix", "-c", dir, "stop").CombinedOutput(); err != nil {
 			t.Errorf("stop postfix: %v\n%s", err, out)
 			cmd.Process.Kill()
 		}

@@ -3,11 +3,12 @@ package e2e_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"buzon/internal/e2e/child"
 )
 
 // These are the programs of docs/maildir.md that work in a tree while we serve it.
@@ -75,7 +76,7 @@ var atFirst = []string{"1", `2 \Seen`, `3 \Answered \Seen`, "4", `5 \Seen`}
 
 func (s *shared) program(env []string, name string, args ...string) string {
 	s.t.Helper()
-	cmd := exec.Command(name, args...)
+	cmd := child.Command(s.t, 2*patience, name, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Dir = s.maildir()
 	out, err := cmd.CombinedOutput()
@@ -94,14 +95,39 @@ func (s *shared) file(text string) string {
 	return name
 }
 
+// onTerminal runs a program that wants a screen and keys, and waits for its end.
+func (s *shared) onTerminal(command string) {
+	s.t.Helper()
+	socket := filepath.Join(s.t.TempDir(), "tmux")
+	env := append(os.Environ(), "HOME="+s.t.TempDir(), "TERM=screen")
+	tmux := func(args ...string) (string, error) {
+		cmd := child.Command(s.t, patience, "tmux", append([]string{"-S", socket, "-f", os.DevNull}, args...)...)
+		cmd.Env, cmd.Dir = env, s.maildir()
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := tmux("new-session", "-d", "-x", "80", "-y", "24", command); err != nil {
+		s.t.Fatalf("tmux: %v %s", err, out)
+	}
+	// Its server is nobody's child; it ends by itself with its last session.
+	s.t.Cleanup(func() { tmux("kill-server") })
+	eventually(s.t, 2*patience, func() error {
+		screen, err := tmux("capture-pane", "-p")
+		if err != nil {
+			return nil
+		}
+		return fmt.Errorf("%s does not end; its screen:\n%s", command, screen)
+	})
+}
+
 // mutt flags, answers for, removes and appends messages.
 func TestMutt(t *testing.T) {
 	t.Parallel()
-	need(t, "mutt", "script")
+	need(t, "mutt", "tmux")
 	s := share(t)
 	rc := s.file("set mbox_type=Maildir quit=yes delete=yes move=no wait_key=no confirmappend=no sort=mailbox-order mark_old=no folder=" + s.maildir() +
 		"\npush '<first-entry><flag-message><next-entry><delete-message><next-entry><save-message>=.Archive/<enter><first-entry><quit>'\n")
-	s.program([]string{"TERM=vt100", "HOME=" + t.TempDir()}, "script", "-qefc", "timeout 20 mutt -n -F "+rc+" -f "+s.maildir(), "/dev/null")
+	s.onTerminal("mutt -n -F " + rc + " -f " + s.maildir())
 	// The order of mutt is that of the directory: count what it did.
 	eventually(t, patience, func() error {
 		s.session.do("NOOP")
@@ -232,7 +258,7 @@ func TestProcmail(t *testing.T) {
 	deliver := func(target, subject string) {
 		t.Helper()
 		rc := s.file("DEFAULT=" + target + "\nLOGFILE=" + filepath.Join(t.TempDir(), "log") + "\n")
-		cmd := exec.Command("procmail", rc)
+		cmd := child.Command(t, 2*patience, "procmail", rc)
 		cmd.Stdin = strings.NewReader("From: a@far.test\nSubject: " + subject + "\n\nhola\n")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("procmail: %v %s", err, out)
@@ -282,7 +308,7 @@ func TestRsync(t *testing.T) {
 // program2 runs a program from elsewhere, when the tree is not there.
 func (s *shared) program2(name string, args ...string) {
 	s.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+	if out, err := child.Command(s.t, 2*patience, name, args...).CombinedOutput(); err != nil {
 		s.t.Fatalf("%s: %v\n%s", name, err, out)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/textproto"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 // TestStoreBench prints what a large folder costs, ours beside Dovecot's on equal
@@ -76,7 +77,7 @@ func measureStore(t *testing.T, p peer, messages int) *storeFigures {
 	if d, ok := p.(*dovecot); ok {
 		d.own(t)
 	}
-	exec.Command("sync").Run()
+	child.Command(t, 10*time.Minute, "sync").Run()
 	cur := filepath.Join(p.maildir(), "cur")
 	p.restart(t)
 	s := p.session(t)
@@ -204,7 +205,7 @@ func traceGetdents(t *testing.T, p peer, dir string, do func()) int {
 	for _, pid := range p.pids() {
 		args = append(args, "-p", strconv.Itoa(pid))
 	}
-	cmd := exec.Command("strace", args...)
+	cmd := child.Command(t, 10*time.Minute, "strace", args...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

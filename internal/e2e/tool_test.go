@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 // patience is how long anything that should happen at once may take on a
@@ -35,9 +36,7 @@ func need(t testing.TB, programs ...string) {
 // and its exit code.
 func run(t testing.TB, stdin io.Reader, program string, args ...string) (output string, code int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := child.Command(t, 2*patience, program, args...)
 	cmd.Stdin = stdin
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -46,8 +45,8 @@ func run(t testing.TB, stdin io.Reader, program string, args ...string) (output 
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("%s: %v", program, err)
 	}
-	if ctx.Err() != nil {
-		t.Fatalf("%s %s: no end within %v\n%s", program, strings.Join(args, " "), 2*patience, out.String())
+	if !cmd.ProcessState.Exited() {
+		t.Fatalf("%s %s: %v\n%s", program, strings.Join(args, " "), err, out.String())
 	}
 	return out.String(), cmd.ProcessState.ExitCode()
 }

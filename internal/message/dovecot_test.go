@@ -14,6 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"buzon/internal/e2e/child"
 )
 
 // dovecotConf is all that Dovecot's imap program needs to serve one Maildir over a
@@ -78,10 +81,10 @@ func askDovecot(t *testing.T, messages [][]byte, items ...string) [][]node {
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
-	cmd := exec.CommandContext(t.Context(), "doveadm", "-c", conf, "exec", "imap")
+	cmd := child.Command(t, 2*time.Minute, "doveadm", "-c", conf, "exec", "imap")
 	cmd.Env = []string{"HOME=" + dir, "USER=" + name, "PATH=" + os.Getenv("PATH")}
 	if os.Getuid() == 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	// Standard input stays open to the end: Dovecot drops what it has not written when
 	// its client is gone.
