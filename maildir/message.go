@@ -219,3 +219,26 @@ func (s *State) sortedRows(uids []UID) (rows []int, gone []UID) {
 	}
 	return rows, gone
 }
+
+// measure reads a file whose size no name tells, for State.Size.
+func (m *Mailbox) measure(s *State, i int) (int64, error) {
+	f, err := m.openRow(context.Background(), s, i)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return f.Size(), nil
+}
+
+// readDate reads a file's dates, for State.InternalDate and SaveDate.
+func (m *Mailbox) readDate(s *State, i int, load func(*block, int) int64) (time.Time, error) {
+	in, err := m.statRow(s, i)
+	if err != nil {
+		return time.Time{}, err
+	}
+	sl := s.slot(i)
+	b, r := s.blocks[sl.block()], sl.row()
+	b.learn(&b.date[r], unknownDate, in.Mtime/1e9)
+	b.learn(&b.saved[r], unknownDate, in.Ctime/1e9)
+	return time.Unix(load(b, r), 0).UTC(), nil
+}
