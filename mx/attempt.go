@@ -68,7 +68,7 @@ func (a *attempt) run(ctx context.Context) {
 		a.log(hop{host: domain}, netip.Addr{}, nil, f, start)
 		return
 	}
-	for _, h := range hops {
+	for _, h := range a.warmFirst(hops) {
 		if len(a.pending) == 0 || a.spent() || a.host(ctx, h) {
 			return
 		}
@@ -90,7 +90,7 @@ func (a *attempt) host(ctx context.Context, h hop) (over bool) {
 		a.log(h, netip.Addr{}, nil, f, start)
 		return f.stop || ctx.Err() != nil
 	}
-	for _, addr := range addrs {
+	for _, addr := range a.warmAddressFirst(h, addrs) {
 		if a.spent() {
 			return true
 		}
@@ -110,6 +110,11 @@ func (a *attempt) host(ctx context.Context, h hop) (over bool) {
 // address makes one session with one address. nil means that every recipient
 // has its answer.
 func (a *attempt) address(ctx context.Context, h hop, addr netip.Addr) *failure {
+	if s := a.c.pool.take(ctx, h.place(addr)); s != nil {
+		if f, stale := a.reuse(s, h, addr); !stale {
+			return f
+		}
+	}
 	f := a.session(ctx, h, addr, false)
 	if f != nil && errors.Is(f, errHandshake) && h.opportunistic() && ctx.Err() == nil {
 		a.sessions-- // the same session, as it were
@@ -122,7 +127,7 @@ func (a *attempt) session(ctx context.Context, h hop, addr netip.Addr, plain boo
 	start := time.Now()
 	conn, f := a.c.connect(ctx, h, addr)
 	if f != nil {
-		if noRoute(f) {
+		if noRoute(f) || errors.Is(f, errDead) {
 			a.unrouted++
 		} else {
 			a.addresses++
@@ -131,12 +136,12 @@ func (a *attempt) session(ctx context.Context, h hop, addr netip.Addr, plain boo
 	}
 	a.addresses++
 	a.sessions++
-	s, f := a.c.open(ctx, conn, h, plain)
+	s, f := a.c.open(ctx, conn, h, netip.AddrPortFrom(addr, h.port), plain)
 	if f != nil {
 		return a.ended(h, addr, nil, f, start)
 	}
 	f = a.deliver(s, h, addr)
-	a.c.dismiss(s)
+	a.release(s, h, addr, f)
 	return a.ended(h, addr, s, f, start)
 }
 
@@ -169,6 +174,9 @@ func (a *attempt) deliver(s *session, h hop, addr netip.Addr) *failure {
 		batch := a.pending[:min(len(a.pending), maxRecipients)]
 		t := newTransaction(s, a.env, batch, &a.content)
 		f := t.run()
+		if t.stale(f) {
+			return errStale
+		}
 		var again []int
 		for k, i := range batch {
 			switch reply := t.replies[k]; {
@@ -258,6 +266,9 @@ func (a *attempt) log(h hop, addr netip.Addr, s *session, f *failure, start time
 	}
 	if s != nil {
 		args = append(args, "tls", s.tlsName(), "verified", s.verified)
+		if s.reused {
+			args = append(args, "message", s.messages) // over this connection
+		}
 	}
 	level := slog.LevelInfo
 	if f != nil {

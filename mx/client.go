@@ -52,8 +52,15 @@ type Config struct {
 	// not convert: a conversion would break the signatures of the message.
 	AssumeEightBit bool
 
+	// Sources are the addresses that we connect from, one of each family; where
+	// a family has none the system chooses.
+	Sources []netip.Addr
+	// DeadTime is how long an address that did not answer is left alone: 1 min
+	// when zero. Keep it shorter than the pauses between attempts.
+	DeadTime time.Duration
+
 	Timeouts Timeouts
-	// Dial connects to "address:port" over "tcp": net.Dialer's when nil.
+	// Dial connects to "address:port" over "tcp": from Sources when nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Log  *slog.Logger // nothing is logged when nil
 }
@@ -67,6 +74,8 @@ type Client struct {
 	times          Timeouts
 	dial           func(ctx context.Context, network, address string) (net.Conn, error)
 	log            *slog.Logger
+	pool           pool
+	dead           deadHosts
 	farewells      sync.WaitGroup // sessions that wait for the answer to QUIT
 }
 
@@ -92,7 +101,10 @@ func New(cfg Config) (*Client, error) {
 		c.router.port = 25
 	}
 	if c.dial == nil {
-		c.dial = (&net.Dialer{}).DialContext
+		c.dial = dialer(cfg.Sources)
+	}
+	if c.dead.rest = cfg.DeadTime; c.dead.rest == 0 {
+		c.dead.rest = time.Minute
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -116,8 +128,22 @@ func (c *Client) Send(ctx context.Context, env smtp.Envelope, msg io.ReaderAt, s
 	return a.results
 }
 
-// Close waits for the sessions that are taking leave: two seconds at most.
-func (c *Client) Close() { c.farewells.Wait() }
+// Close ends the sessions that wait for another message, and waits for those
+// that are taking leave: two seconds at most. Send must have returned.
+func (c *Client) Close() {
+	c.pool.close(c.dismiss)
+	c.farewells.Wait()
+}
+
+// Revive lets hosts be tried that did not answer a moment ago.
+func (c *Client) Revive() { c.dead.forget() }
+
+// keep lets a session wait for the next message to the same place, or ends it.
+func (c *Client) keep(at place, s *session) {
+	if !c.pool.put(at, s, c.dismiss) {
+		c.dismiss(s)
+	}
+}
 
 // dismiss ends a session without letting its caller wait: what was delivered
 // shall be on record as soon as it is.

@@ -69,6 +69,8 @@ type hop struct {
 	host string     // a name, or an IP address
 	addr netip.Addr // valid where host is one
 	port uint16
+	// preference is that of the MX record.
+	preference uint16
 	// smarthost is set where the operator chose the host: any address may be
 	// dialled then, and TLS and login are as he says.
 	smarthost *Smarthost
@@ -128,7 +130,7 @@ func (r *router) hosts(list []dns.MX) ([]hop, *failure) {
 	}
 	var hops []hop
 	for _, m := range list[:min(len(list), maxHosts)] {
-		hops = append(hops, hop{host: m.Host, port: r.port})
+		hops = append(hops, hop{host: m.Host, port: r.port, preference: m.Preference})
 	}
 	return hops, nil
 }

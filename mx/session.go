@@ -19,6 +19,7 @@ import (
 // one goroutine.
 type session struct {
 	conn     net.Conn
+	remote   netip.AddrPort
 	ctx      context.Context // its end ends every wait
 	unbind   func() bool     // detaches the connection from ctx
 	r        *bufio.Reader
@@ -27,17 +28,29 @@ type session struct {
 	ext      extensions
 	tlsState *tls.ConnectionState // nil in plain text
 	verified bool                 // the certificate is good for the host's name
-	broken   bool                 // no further command makes sense
-	dirty    bool                 // RSET is due before the next transaction
-	writeErr error                // of the connection, the first
+	began    time.Time
+	messages int   // transactions so far
+	reused   bool  // another attempt has begun it
+	waited   bool  // for this transaction: the host may be gone
+	welcome  bool  // the host took the latest MAIL
+	broken   bool  // no further command makes sense
+	dirty    bool  // RSET is due before the next transaction
+	writeErr error // of the connection, the first
 }
 
 // connect dials one address of a host.
 func (c *Client) connect(ctx context.Context, h hop, addr netip.Addr) (net.Conn, *failure) {
-	ctx, cancel := context.WithTimeout(ctx, c.times.Connect)
+	remote := netip.AddrPortFrom(addr, h.port)
+	if err := c.dead.check(remote); err != nil {
+		return nil, temporary(4, 1, "No connection to the mail host", fmt.Errorf("%w: %w", errDead, err))
+	}
+	limited, cancel := context.WithTimeout(ctx, c.times.Connect)
 	defer cancel()
-	conn, err := c.dial(ctx, "tcp", netip.AddrPortFrom(addr, h.port).String())
+	conn, err := c.dial(limited, "tcp", remote.String())
 	if err != nil {
+		if ctx.Err() == nil { // else it had no chance
+			c.dead.failed(remote, err)
+		}
 		return nil, temporary(4, 1, "No connection to the mail host", err)
 	}
 	return conn, nil
@@ -45,15 +58,22 @@ func (c *Client) connect(ctx context.Context, h hop, addr netip.Addr) (net.Conn,
 
 // open makes a session of a connection: greeting, EHLO, TLS, login. plain says
 // that TLS was tried before and failed, and may be left out.
-func (c *Client) open(ctx context.Context, conn net.Conn, h hop, plain bool) (*session, *failure) {
-	s := &session{times: c.times, ctx: ctx}
-	s.unbind = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+func (c *Client) open(ctx context.Context, conn net.Conn, h hop, remote netip.AddrPort, plain bool) (*session, *failure) {
+	s := &session{times: c.times, began: time.Now(), remote: remote}
 	s.use(conn)
+	s.bind(ctx)
 	if f := c.greet(s, h, plain); f != nil {
 		c.dismiss(s)
 		return nil, f
 	}
 	return s, nil
+}
+
+// bind makes the end of ctx the end of every wait.
+func (s *session) bind(ctx context.Context) {
+	conn := s.conn // TLS hands deadlines through
+	s.ctx = ctx
+	s.unbind = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 }
 
 // use makes conn what the session reads and writes.
@@ -73,6 +93,7 @@ func (c *Client) greet(s *session, h hop, plain bool) *failure {
 	if err != nil {
 		return s.lost("the greeting", err)
 	}
+	c.dead.answered(s.remote)
 	if greeting.code != 220 { // RFC 5321 3.1
 		return refused(greeting.reply(), "the greeting")
 	}

@@ -21,6 +21,8 @@ const (
 type transaction struct {
 	s       *session
 	content *content
+	waited  bool // the session has waited for this
+	reset   bool // RSET comes first
 	mail    string
 	rcpts   []string
 
@@ -32,10 +34,15 @@ type transaction struct {
 	replies []*smtp.Reply
 	// taken says that the host took the message for somebody.
 	taken bool
+	// begun says that the message itself was sent, or a part of it.
+	begun bool
 }
 
 func newTransaction(s *session, env smtp.Envelope, batch []int, c *content) *transaction {
 	t := &transaction{s: s, content: c, mail: mailCommand(s, env, c), replies: make([]*smtp.Reply, len(batch))}
+	// After a message that was taken none is due, but where a connection has
+	// gone while it waited it is better to hear of it by this.
+	t.waited, t.reset = s.waited, s.dirty || s.waited
 	for _, i := range batch {
 		t.rcpts = append(t.rcpts, "RCPT TO:<"+env.To[i].Address.String()+">")
 	}
@@ -60,16 +67,8 @@ func mailCommand(s *session, env smtp.Envelope, c *content) string {
 // run sends the transaction. A failure means that the session is of no more
 // use and that recipients without a reply may be tried elsewhere.
 func (t *transaction) run() *failure {
-	if t.s.dirty {
-		reply, err := t.s.command(t.s.times.Envelope, "RSET")
-		if err != nil {
-			return t.s.lost("RSET", err)
-		}
-		if !reply.Is2xx() {
-			return refused(reply, "RSET")
-		}
-	}
-	t.s.dirty = true
+	t.s.dirty, t.s.waited, t.s.welcome = true, false, false
+	t.s.messages++
 	if f := t.envelope(); f != nil {
 		return f
 	}
@@ -88,10 +87,22 @@ func (t *transaction) run() *failure {
 	return t.body()
 }
 
-// envelope sends MAIL, RCPT and DATA, in groups where the host pipelines, and
-// reads all their replies.
+// stale reports whether the transaction has failed, with f, because of what
+// became of its session while that waited. Then nothing has happened, and a
+// new session tells more: whoever has had enough of one says so by 421, by
+// closing, or by a passing no to MAIL.
+func (t *transaction) stale(f *failure) bool {
+	return t.waited && !t.begun && (f != nil || t.mailReply != nil && t.mailReply.Temporary())
+}
+
+// envelope sends RSET where it is due, MAIL, RCPT and DATA, in groups where the
+// host pipelines, and reads all their replies.
 func (t *transaction) envelope() *failure {
-	commands := append(append([]string{t.mail}, t.rcpts...), "DATA")
+	var commands []string
+	if t.reset {
+		commands = append(commands, "RSET")
+	}
+	commands = append(append(append(commands, t.mail), t.rcpts...), "DATA")
 	for first := 0; first < len(commands); {
 		end := t.group(commands, first)
 		if commands[first] == "DATA" && len(t.accepted) == 0 {
@@ -110,7 +121,7 @@ func (t *transaction) envelope() *failure {
 				return f
 			}
 		}
-		if !t.mailReply.Is2xx() {
+		if t.mailReply != nil && !t.mailReply.Is2xx() {
 			return nil
 		}
 		first = end
@@ -132,14 +143,17 @@ func (t *transaction) group(commands []string, first int) int {
 	return end
 }
 
-// readReply reads the reply to command n of total: MAIL, recipients, DATA.
+// readReply reads the reply to command n of total: RSET, MAIL, recipients, DATA.
 func (t *transaction) readReply(n, total int) *failure {
 	wait, phase := t.s.times.Envelope, "MAIL"
+	rcpt := n - (total - len(t.rcpts) - 1)
 	switch {
 	case n == total-1:
 		wait, phase = t.s.times.Data, "DATA"
-	case n > 0:
+	case rcpt >= 0:
 		phase = "RCPT"
+	case n == 0 && t.reset:
+		phase = "RSET"
 	}
 	raw, err := t.s.read(wait)
 	if err != nil {
@@ -150,8 +164,12 @@ func (t *transaction) readReply(n, total int) *failure {
 		return refused(reply, phase)
 	}
 	switch phase {
+	case "RSET":
+		if !reply.Is2xx() {
+			return refused(reply, phase)
+		}
 	case "MAIL":
-		t.mailReply = reply
+		t.mailReply, t.s.welcome = reply, reply.Is2xx()
 	case "DATA":
 		t.dataReply = reply
 	default:
@@ -161,11 +179,11 @@ func (t *transaction) readReply(n, total int) *failure {
 		}
 		switch {
 		case reply.Is2xx():
-			t.accepted = append(t.accepted, n-1)
+			t.accepted = append(t.accepted, rcpt)
 		case reply.Code/100 == 3:
 			return t.s.lost(phase, fmt.Errorf("%w: %s", errProtocol, reply))
 		default:
-			t.replies[n-1] = reply
+			t.replies[rcpt] = reply
 		}
 	}
 	return nil
@@ -199,6 +217,7 @@ func (t *transaction) answer(list []int, reply *smtp.Reply, phase string) *failu
 // sendNothing ends a DATA that a pipelining host began without a recipient:
 // RFC 2920 3.1 asks for an empty message, of which nothing can come.
 func (t *transaction) sendNothing() *failure {
+	t.begun = true
 	if _, err := t.s.exchange(t.s.times.End, "."); err != nil {
 		t.s.broken = true
 	}
@@ -208,6 +227,7 @@ func (t *transaction) sendNothing() *failure {
 // body sends the message and gives the accepted recipients the final reply.
 func (t *transaction) body() *failure {
 	const phase = "the end of the message"
+	t.begun = true
 	out := dotWriter{w: t.s.w}
 	if err := t.s.flush(); err != nil { // nothing is buffered: only what came too early is found
 		return t.s.lost("DATA", err)

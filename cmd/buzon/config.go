@@ -91,6 +91,7 @@ type dnsConfig struct {
 type outboundConfig struct {
 	Port           int      `toml:"port"`
 	Addresses      []string `toml:"addresses"`
+	Source         []string `toml:"source"`
 	AllowPrivate   bool     `toml:"allow_private"`
 	AssumeEightBit bool     `toml:"assume_8bit"`
 }

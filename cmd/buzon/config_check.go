@@ -151,6 +151,18 @@ func checkOutbound(f *tomlfile.File, c *config) {
 			f.Problem([]string{"outbound", "addresses"}, "%q is not an IP address", address)
 		}
 	}
+	families := make(map[bool]string)
+	for _, text := range c.Outbound.Source {
+		address, err := netip.ParseAddr(text)
+		if err != nil || address.Zone() != "" || address.Is4In6() {
+			f.Problem([]string{"outbound", "source"}, "%q is not an IP address", text)
+			continue
+		}
+		if other, twice := families[address.Is4()]; twice {
+			f.Problem([]string{"outbound", "source"}, "%q and %q are of one family: write one IPv4 and one IPv6 address at most", other, text)
+		}
+		families[address.Is4()] = text
+	}
 	for name, s := range c.Smarthost {
 		key := func(k string) []string { return []string{"smarthost", name, k} }
 		if _, err := smtp.ParseDomain(name); name != "*" && (err != nil || strings.HasPrefix(name, "[")) {

@@ -108,9 +108,15 @@ func (h *host) controlHandler() http.Handler {
 	handle("POST /accounts/reload", func(*http.Request) (any, error) { return nil, h.accounts.Reload() })
 
 	handle("GET /queue", func(*http.Request) (any, error) { return h.queue.List(), nil })
-	handle("POST /queue/retry", func(*http.Request) (any, error) { return h.queue.RetryAll() })
+	handle("POST /queue/retry", func(*http.Request) (any, error) {
+		h.client.Revive()
+		return h.queue.RetryAll()
+	})
 	handle("GET /queue/{id}", func(r *http.Request) (any, error) { return h.queue.Show(r.PathValue("id")) })
-	handle("POST /queue/{id}/retry", withID(h.queue.Retry))
+	handle("POST /queue/{id}/retry", withID(func(id string) error {
+		h.client.Revive()
+		return h.queue.Retry(id)
+	}))
 	handle("POST /queue/{id}/hold", withID(h.queue.Hold))
 	handle("POST /queue/{id}/release", withID(h.queue.Release))
 	handle("DELETE /queue/{id}", withID(h.queue.Drop))

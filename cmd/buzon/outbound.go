@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,11 @@ func (c *config) mxConfig() (mx.Config, error) {
 	for _, s := range c.Outbound.Addresses {
 		out.Addresses = append(out.Addresses, netip.MustParseAddr(s)) // checked with the configuration
 	}
+	for _, s := range c.Outbound.Source {
+		out.Sources = append(out.Sources, netip.MustParseAddr(s))
+	}
+	// A message that is alone shall find its host tried at each attempt.
+	out.DeadTime = min(time.Minute, time.Duration(slices.Min(c.Queue.Retry))/2)
 	for domain, cfg := range c.Smarthost {
 		var s *mx.Smarthost
 		if !cfg.Direct {

@@ -95,6 +95,53 @@ func BenchmarkQueueScan(b *testing.B) {
 	}
 }
 
+// BenchmarkFreshAmongDead is the time until a message to a live host has left a
+// queue of 100 000, all of it due and nine of ten for hosts that do not answer.
+func BenchmarkFreshAmongDead(b *testing.B) {
+	const messages = 100_000
+	dir := b.TempDir()
+	fill(b, dir, messages)
+	s := &deadWorld{fresh: make(chan struct{}, 1)}
+	q := benchQueue(b, dir, s)
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error)
+	go func() { done <- q.Run(ctx) }()
+	for !q.running.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := q.RetryAll(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := q.Submit(ctx, envelope("luis@live.test"), strings.NewReader(text)); err != nil {
+			b.Fatal(err)
+		}
+		<-s.fresh
+	}
+	cancel()
+	if err := <-done; err != nil {
+		b.Error(err)
+	}
+}
+
+// deadWorld has one live host; the others take the time of a connection's
+// time-out.
+type deadWorld struct{ fresh chan struct{} }
+
+func (w *deadWorld) Send(ctx context.Context, env smtp.Envelope, _ io.ReaderAt, _ int64) []smtp.Result {
+	if env.To[0].Address.Domain == "live.test" {
+		w.fresh <- struct{}{}
+		return []smtp.Result{ok(env.To[0].Address)}
+	}
+	select {
+	case <-time.After(30 * time.Second):
+	case <-ctx.Done():
+	}
+	r := silent()
+	r.Recipient = env.To[0].Address
+	return []smtp.Result{r}
+}
+
 // fill writes a spool as the queue would, without waiting for the disk.
 func fill(b *testing.B, dir string, messages int) {
 	b.Helper()

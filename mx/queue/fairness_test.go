@@ -201,7 +201,7 @@ func (m *simulation) addTried(id, domain string, attempts int) {
 	h := head{Queued: m.now, Envelope: envelope("x@" + domain)}
 	st := newState(h)
 	st.Recipients[0].Attempts = attempts
-	m.s.add(newEntry(id, h), st, m.now)
+	m.s.add(newEntry(id, h.Queued), st, m.now)
 }
 
 func (m *simulation) expectGone(id string) {

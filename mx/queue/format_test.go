@@ -55,6 +55,7 @@ func FuzzHead(f *testing.F) {
 func FuzzState(f *testing.F) {
 	f.Add(string(exampleState().format()))
 	f.Add(string(newState(exampleHead()).format()))
+	f.Add(stateMagic + "\nqueued 2026-11-22T03:17:18.123Z\nheld\nrecipient <a@b>\nstatus waiting\n")
 	f.Add(stateMagic + "\nrecipient <a@b>\nstatus bounced\nlast 2026-11-22T03:17:18.123Z\nreply 550 5.1.1 \"\"\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		st, err := parseState(s)

@@ -39,8 +39,8 @@ type entry struct {
 	jobs   []*job
 }
 
-func newEntry(id string, h head) *entry {
-	return &entry{id: id, notice: isNotice(id), queued: h.Queued}
+func newEntry(id string, queued time.Time) *entry {
+	return &entry{id: id, notice: isNotice(id), queued: queued}
 }
 
 // job is what is left to do of one message for one destination.

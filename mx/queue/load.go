@@ -20,7 +20,7 @@ func (q *Queue) load() error {
 	if err := q.spool.sweep(); err != nil {
 		return err
 	}
-	ids, active, err := q.spool.index()
+	ids, active, states, err := q.spool.index()
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (q *Queue) load() error {
 			return err
 		}
 	}
-	q.loadAll(ids, active)
+	q.loadAll(ids, active, states)
 	if len(ids) > 0 {
 		q.log.Info("queue read", "messages", q.Len(), "dur", time.Since(began))
 	}
@@ -64,25 +64,25 @@ func (s *spool) sweep() error {
 	return err
 }
 
-// index returns the ids of all entries, and of those that were being attempted.
-// States and marks without a message are litter that remove left.
-func (s *spool) index() (ids, active map[string]bool, err error) {
+// index returns the ids of all entries, of those that were being attempted, and
+// of those that have a state. States and marks without a message are litter that remove left.
+func (s *spool) index() (ids, active, states map[string]bool, err error) {
 	valid := func(name string) bool {
 		_, _, _, ok := splitID(name)
 		return ok
 	}
-	ids, active = make(map[string]bool), make(map[string]bool)
+	ids, active, states = make(map[string]bool), make(map[string]bool), make(map[string]bool)
 	for _, part := range []struct {
 		folder folder
 		found  func(id string)
 	}{
 		{s.message, func(id string) { ids[id] = true }},
-		{s.state, func(string) {}},
+		{s.state, func(id string) { states[id] = true }},
 		{s.active, func(id string) { active[id] = true }},
 	} {
 		names, err := s.names(part.folder, valid)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		for _, id := range names {
 			part.found(id)
@@ -90,11 +90,11 @@ func (s *spool) index() (ids, active map[string]bool, err error) {
 				continue
 			}
 			if err := part.folder.Remove(id); err != nil {
-				return nil, nil, err
+				return nil, nil, nil, err
 			}
 		}
 	}
-	return ids, active, nil
+	return ids, active, states, nil
 }
 
 // reconcile writes that a notice is made which exists, should the process have
@@ -151,14 +151,14 @@ func (st *state) noted(mark string, n int) bool {
 }
 
 // loadAll reads the entries and gives them to the scheduler.
-func (q *Queue) loadAll(ids, active map[string]bool) {
+func (q *Queue) loadAll(ids, active, states map[string]bool) {
 	queue := make(chan string, readers)
 	var work sync.WaitGroup
 	var debts sync.Mutex
 	for range readers {
 		work.Go(func() {
 			for id := range queue {
-				if e := q.loadOne(id, active[id]); e != nil {
+				if e := q.loadOne(id, active[id], states[id]); e != nil {
 					debts.Lock()
 					q.debts = append(q.debts, e)
 					debts.Unlock()
@@ -174,16 +174,20 @@ func (q *Queue) loadAll(ids, active map[string]bool) {
 }
 
 // loadOne reads an entry. It returns it when a notice is owed.
-func (q *Queue) loadOne(id string, interrupted bool) *entry {
+func (q *Queue) loadOne(id string, interrupted, attempted bool) *entry {
 	e := &entry{id: id}
-	l, st, err := q.read(e)
-	if err != nil {
-		if !errors.Is(err, errGone) {
-			q.log.Error("message stays out of the queue until the next start", "id", id, "err", err)
+	st := q.quickState(id, attempted)
+	if st == nil {
+		l, whole, err := q.read(e)
+		if err != nil {
+			if !errors.Is(err, errGone) {
+				q.log.Error("message stays out of the queue until the next start", "id", id, "err", err)
+			}
+			return nil
 		}
-		return nil
+		defer l.Close()
+		st = whole
 	}
-	defer l.Close()
 	if interrupted {
 		q.pushOut(id, st)
 	}
@@ -193,12 +197,31 @@ func (q *Queue) loadOne(id string, interrupted bool) *entry {
 		}
 		return nil
 	}
-	e = newEntry(id, l.head)
+	e = newEntry(id, st.Queued)
 	q.sched.add(e, st, q.now())
 	if st.owes() {
 		return e
 	}
 	return nil
+}
+
+// quickState is the state of an entry that was attempted before: all that the
+// scheduler must know. nil: the message itself is needed too. Should that be
+// damaged, its next attempt finds out. Half of a start's work is saved so.
+func (q *Queue) quickState(id string, attempted bool) *state {
+	if !attempted {
+		return nil
+	}
+	f, err := q.spool.state.Open(id)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	st, err := scanState(f)
+	if err != nil || st.Queued.IsZero() {
+		return nil
+	}
+	return st
 }
 
 // pushOut counts an attempt during which the process died, so that a message

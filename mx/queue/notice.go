@@ -95,7 +95,7 @@ func (q *Queue) sendNotice(id string) error {
 	defer l.Close()
 	to := l.Envelope.To[0].Address
 	q.log.Info("queued", "id", id, "from", "", "to", to.String(), "recipients", 1, "size", l.Body.Size())
-	q.schedule(newEntry(id, l.head), newState(l.head), q.now())
+	q.schedule(newEntry(id, l.head.Queued), newState(l.head), q.now())
 	return nil
 }
 

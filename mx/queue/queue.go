@@ -187,7 +187,7 @@ func (q *Queue) put(ctx context.Context, id string, env smtp.Envelope, msg io.Re
 		}
 		return 0, err
 	}
-	q.schedule(newEntry(id, h), newState(h), q.now())
+	q.schedule(newEntry(id, h.Queued), newState(h), q.now())
 	return size, nil
 }
 

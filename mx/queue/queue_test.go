@@ -126,6 +126,7 @@ recipient <eva@away.test>
 
 `+text+"\nbuzon-end 00000000000000000105\n")
 		expectFile(t, dir+"/state/"+id, `buzon-state 1
+queued 2000-01-01T00:00:00.000Z
 recipient <luis@far.test>
 status waiting
 attempts 1

@@ -205,15 +205,23 @@ func (s *spool) readState(id string, h head) (*state, error) {
 		return nil, err
 	}
 	defer f.Close()
+	st, err := scanState(f)
+	if err != nil {
+		return nil, err
+	}
+	if !st.matches(h) {
+		return nil, damaged("recipients are not those of the envelope")
+	}
+	st.Queued = h.Queued
+	return st, nil
+}
+
+func scanState(f io.Reader) (*state, error) {
 	text, err := io.ReadAll(io.LimitReader(f, maxHead+1))
 	if err != nil {
 		return nil, err
 	}
-	st, err := parseState(string(text))
-	if err == nil && !st.matches(h) {
-		err = damaged("recipients are not those of the envelope")
-	}
-	return st, err
+	return parseState(string(text))
 }
 
 // writeState replaces the state of an entry, durably.

@@ -12,6 +12,7 @@ import (
 // envelope's order:
 //
 //	buzon-state 1
+//	queued 2026-11-22T03:17:18.123Z
 //	held
 //	recipient <luis@example.org>
 //	status waiting
@@ -39,6 +40,9 @@ const (
 
 // state is the contents of a state file.
 type state struct {
+	// Queued is the head's, repeated so that a start need not read the head of
+	// what was attempted before; zero in files of an earlier version.
+	Queued     time.Time
 	Held       bool
 	Recipients []recipient // as in the head, in the same order
 }
@@ -77,7 +81,7 @@ func (o *outcome) String() string {
 
 // newState is the state of a message that was never attempted.
 func newState(h head) *state {
-	st := &state{Recipients: make([]recipient, len(h.Envelope.To))}
+	st := &state{Queued: h.Queued, Recipients: make([]recipient, len(h.Envelope.To))}
 	for i, r := range h.Envelope.To {
 		st.Recipients[i] = recipient{Address: r.Address, Status: Waiting}
 	}
@@ -106,7 +110,7 @@ func (st *state) owes() bool {
 
 // matches reports whether st belongs to h.
 func (st *state) matches(h head) bool {
-	if len(st.Recipients) != len(h.Envelope.To) {
+	if len(st.Recipients) != len(h.Envelope.To) || !st.Queued.IsZero() && !st.Queued.Equal(h.Queued) {
 		return false
 	}
 	for i, r := range h.Envelope.To {
@@ -120,6 +124,9 @@ func (st *state) matches(h head) bool {
 func (st *state) format() []byte {
 	var w lineWriter
 	w.line(stateMagic)
+	if !st.Queued.IsZero() {
+		w.field("queued", st.Queued.Format(timeFormat))
+	}
 	if st.Held {
 		w.line("held")
 	}
@@ -157,7 +164,7 @@ func (r *recipient) format(w *lineWriter) {
 
 func parseState(text string) (*state, error) {
 	st := new(state)
-	err := eachField(text, stateMagic, "\n", func(key, value string) error {
+	err := eachField(text, stateMagic, "\n", func(key, value string) (err error) {
 		switch r := last(st.Recipients); {
 		case key == "recipient":
 			a, err := smtp.ParsePath(value)
@@ -165,6 +172,9 @@ func parseState(text string) (*state, error) {
 			return err
 		case r != nil:
 			return r.parse(key, value)
+		case key == "queued":
+			st.Queued, err = time.Parse(timeFormat, value)
+			return err
 		case key == "held":
 			st.Held = true
 			return nil
