@@ -331,6 +331,8 @@ func (u *User) renameInbox(ctx context.Context, to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = src.Move(ctx, s.UIDs(), dst)
-	return err
+	if _, err = src.Move(ctx, s.UIDs(), dst); err != nil {
+		return err
+	}
+	return u.copyAnnotations(ctx, inbox, to)
 }

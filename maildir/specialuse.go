@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -64,4 +65,39 @@ func (u *User) readSpecialUses(folders []folder) {
 // writeSpecialUse gives a folder that nobody sees yet its use.
 func writeSpecialUse(dir durable.Dir, use string, u *User) error {
 	return durable.CreateFile(dir, specialUseFile, []byte(use+"\n"), u.filePerm)
+}
+
+// SetSpecialUse gives a mailbox another use, or none for "". INBOX has none: ErrInbox.
+func (u *User) SetSpecialUse(_ context.Context, mailbox, use string) error {
+	if canonicalName(mailbox) == inbox {
+		return fmt.Errorf("special use: %w", ErrInbox)
+	}
+	if use != "" {
+		var err error
+		if use, err = CheckSpecialUse(use); err != nil {
+			return err
+		}
+	}
+	u.notes.Lock()
+	defer u.notes.Unlock()
+	dir, done, err := u.folderOf(mailbox)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := durable.WriteFileIn(dir, specialUseFile, []byte(use+"\n"), u.filePerm); err != nil {
+		return fmt.Errorf("special use of %.80q: %w", mailbox, diskError(err))
+	}
+	u.mu.Lock()
+	u.forgetTree()
+	u.mu.Unlock()
+	return nil
+}
+
+// SpecialUse returns the mailbox's use, as in Info.
+func (u *User) SpecialUse(mailbox string) (string, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	f, err := u.findLocked(mailbox)
+	return f.specialUse, err
 }

@@ -37,6 +37,7 @@ type User struct {
 	mailboxes   map[string]*Mailbox // by directory
 	tree        folderTree
 	subs        sync.Mutex // guards the subscriptions file and maildirsize
+	notes       sync.Mutex // guards the small files of folders: annotations, rights, keys
 	maildirSize string     // as it was written last
 }
 
