@@ -58,6 +58,8 @@ func (s *session) tellUntil(a *aside, news <-chan struct{}, tell func() error, k
 			} else if err != nil {
 				s.log.Error("news", "user", string(s.account.ID), "err", err)
 			}
+		case <-s.annotationWake():
+			s.tellAnnotations()
 		case <-alive:
 			// Keeps the state in NATs, and finds out about clients that are gone.
 			s.enc.Raw("* OK Still here\r\n")

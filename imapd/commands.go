@@ -72,6 +72,8 @@ var commands = map[string]command{
 	"COMPRESS":       {in: loggedIn, run: (*session).compress},
 	"NOTIFY":         {in: loggedIn, run: (*session).notify},
 	"ESEARCH":        {in: loggedIn, run: (*session).esearch},
+	"GETMETADATA":    {in: loggedIn, run: (*session).getMetadata},
+	"SETMETADATA":    {in: loggedIn, run: (*session).setMetadata},
 	"GETQUOTA":       {in: loggedIn, run: (*session).getQuota},
 	"GETQUOTAROOT":   {in: loggedIn, run: (*session).getQuotaRoot},
 	"SETQUOTA":       {in: loggedIn, run: (*session).setQuota},
@@ -137,6 +139,7 @@ func (s *session) command() error {
 			return e
 		}
 	}
+	s.tellAnnotations()
 	if cmd.renames && err == nil {
 		s.srv.sessions.poke(s.account.ID)
 	}

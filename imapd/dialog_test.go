@@ -27,6 +27,8 @@ import (
 //	A. closed       the server closes connection A
 //	S> deliver simple to INBOX
 //
+// Connections L and M log in as luis, E as eva, all others as ana, whose the mailboxes are.
+//
 // Lines that are not listed are passed over, except tagged ones. The numbered messages are made by
 // numbered, the named ones stand in testdata/mail.
 func TestDialogues(t *testing.T) {
@@ -213,7 +215,7 @@ func (d *dialogue) conn(where, actor string) *dialogueConn {
 	d.conns[actor] = c
 	if !d.raw {
 		d.line(where, c)
-		if _, err := fmt.Fprintf(c, "login LOGIN %s %q\r\n", ana, password); err != nil {
+		if _, err := fmt.Fprintf(c, "login LOGIN %s %q\r\n", dialogueUser(actor), password); err != nil {
 			d.t.Fatal(err)
 		}
 		if line := d.line(where, c); !strings.HasPrefix(line, "login OK") {
@@ -221,6 +223,16 @@ func (d *dialogue) conn(where, actor string) *dialogueConn {
 		}
 	}
 	return c
+}
+
+func dialogueUser(actor string) string {
+	switch actor {
+	case "L", "M":
+		return luis
+	case "E":
+		return eva
+	}
+	return ana
 }
 
 func (d *dialogue) line(where string, c *dialogueConn) string {

@@ -10,6 +10,8 @@ var features = []struct {
 	{"IMAP4REV2", rev2 | utf8Accept}, // RFC 9051 6.3.1
 	{"UTF8=ACCEPT", utf8Accept},      // RFC 6855
 	{"UIDONLY", uidOnly},             // RFC 9586
+	{"METADATA", metadata},           // RFC 5464 4.1
+	{"METADATA-SERVER", metadata | metadataServer},
 }
 
 // enable is ENABLE (RFC 9051 6.3.1, RFC 5161). What is not known is passed over.
@@ -41,6 +43,9 @@ func (s *session) enable(r *request) error {
 		}
 	}
 	s.enc.CRLF()
+	if s.has(metadata) || s.has(metadataServer) {
+		s.hearAnnotations()
+	}
 	s.enc.UTF8 = s.has(utf8Accept)
 	s.dec.UTF8 = s.has(utf8Accept)
 	if s.view != nil && s.has(condstore) && before&condstore == 0 {

@@ -24,6 +24,7 @@ import (
 const (
 	ana      = "ana@buzon.test"
 	luis     = "luis@buzon.test"
+	eva      = "eva@buzon.test"
 	password = "open sesame"
 )
 
@@ -124,7 +125,7 @@ var accounts = sync.OnceValues(func() (*account.Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range []account.ID{ana, luis} {
+	for _, id := range []account.ID{ana, luis, eva} {
 		if err := d.Add(context.Background(), id, password, 0); err != nil {
 			return nil, err
 		}

@@ -1,7 +1,9 @@
 package imapd
 
 import (
+	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"buzon/maildir"
@@ -19,6 +21,7 @@ type listing struct {
 	// Return.
 	showSubscribed bool
 	status         []statusItem
+	metadata       *metadataQuery // RFC 9590
 }
 
 // list is LIST.
@@ -42,6 +45,9 @@ func (s *session) list(r *request) error {
 	}
 	for i := range infos {
 		s.listOne(l, infos, i)
+	}
+	if l.metadata != nil && l.metadata.longest > 0 {
+		r.code = "METADATA LONGENTRIES " + strconv.FormatInt(l.metadata.longest, 10)
 	}
 	return nil
 }
@@ -111,6 +117,9 @@ func (s *session) readListReturn(r *request, l *listing) {
 		case "STATUS":
 			r.SP()
 			l.status = s.readStatusItems(r)
+		case "METADATA":
+			r.SP()
+			l.metadata = readListMetadata(r)
 		default:
 			r.Fail("no such return option")
 		}
@@ -176,6 +185,11 @@ func (s *session) listOne(l *listing, infos []maildir.Info, i int) {
 			s.log.Warn("status for list", "user", string(s.account.ID), "mailbox", info.Name, "err", err)
 		}
 	}
+	if l.metadata != nil && !info.NoSelect {
+		if err := s.writeMetadata(info.Name, l.metadata); err != nil && !errors.Is(err, maildir.ErrNotFound) {
+			s.log.Warn("metadata for list", "user", string(s.account.ID), "mailbox", info.Name, "err", err)
+		}
+	}
 }
 
 // selects says whether the selection options take the mailbox.
@@ -202,4 +216,19 @@ func (s *session) writeAttributes(l *listing, info maildir.Info) {
 	if info.SpecialUse != "" {
 		s.enc.SP().Raw(info.SpecialUse)
 	}
+}
+
+// readListMetadata reads the entries of RETURN (METADATA (…)), RFC 9590, with the options of
+// GETMETADATA in front if there are any.
+func readListMetadata(r *request) *metadataQuery {
+	q := newMetadataQuery()
+	if r.Peek() == '(' && r.PeekAt(1) != '/' && r.PeekAt(1) != '"' {
+		q.readOptions(r)
+		r.SP()
+	}
+	r.List(func() { q.readEntry(r) })
+	if len(q.entries) == 0 {
+		r.Fail("expected an entry")
+	}
+	return q
 }

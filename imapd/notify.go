@@ -21,14 +21,16 @@ const (
 	flagChange
 	mailboxName
 	subscriptionChange
+	mailboxMetadataChange
+	serverMetadataChange
 )
 
 var notifyEvents = map[string]notifyEvent{
 	"MESSAGENEW": messageNew, "MESSAGEEXPUNGE": messageExpunge, "FLAGCHANGE": flagChange, "MAILBOXNAME": mailboxName,
-	"SUBSCRIPTIONCHANGE": subscriptionChange,
+	"SUBSCRIPTIONCHANGE": subscriptionChange, "MAILBOXMETADATACHANGE": mailboxMetadataChange, "SERVERMETADATACHANGE": serverMetadataChange,
 }
 
-var errBadEvent = no("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)", "Some of the events are not known")
+var errBadEvent = no("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange)", "Some of the events are not known")
 
 // A notifyRule is one event-group: the first rule that takes a mailbox decides.
 type notifyRule struct {
@@ -142,6 +144,11 @@ func (s *session) startNotify(rules []notifyRule, status bool) error {
 		return err
 	}
 	n.forward(s.view)
+	for _, rule := range rules {
+		if rule.events&(mailboxMetadataChange|serverMetadataChange) != 0 {
+			s.hearAnnotations()
+		}
+	}
 	return nil
 }
 
@@ -171,6 +178,15 @@ func (n *notifier) eventsOf(info maildir.Info) notifyEvent {
 		}
 	}
 	return 0
+}
+
+// wantsMetadata says whether changes of a mailbox's annotations are to be told, or of the server's.
+func (n *notifier) wantsMetadata(mailbox string) bool {
+	if mailbox == serverMailbox {
+		return slices.ContainsFunc(n.rules, func(r notifyRule) bool { return r.events&serverMetadataChange != 0 })
+	}
+	i := slices.IndexFunc(n.known, func(info maildir.Info) bool { return info.Name == mailbox })
+	return i >= 0 && n.eventsOf(n.known[i])&mailboxMetadataChange != 0
 }
 
 // selected is the rule for the selected mailbox, if there is one.

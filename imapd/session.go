@@ -43,8 +43,9 @@ type session struct {
 	unknown  int
 	errors   int // in a row
 
-	wake   chan struct{}          // the notifier's, under the registry's lock
-	kicked atomic.Pointer[string] // why the session must end
+	wake        chan struct{}          // the notifier's, under the registry's lock
+	annotations *annotationNews        // nil: not wanted; set under the registry's lock
+	kicked      atomic.Pointer[string] // why the session must end
 }
 
 // A feature is what a client has turned on by ENABLE, or by using it (RFC 7162 3.1).
@@ -56,6 +57,8 @@ const (
 	rev2
 	utf8Accept
 	uidOnly
+	metadata       // RFC 5464 4.4.2: unsolicited METADATA for mailboxes
+	metadataServer // and for the server
 )
 
 func (s *session) has(f feature) bool { return s.enabled&f != 0 }
