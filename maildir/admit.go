@@ -20,14 +20,28 @@ func (m *Mailbox) admit(ctx context.Context, d *draft, arrivals []*arrival) erro
 		return err
 	}
 	defer release()
-	if err := m.readUIDs(ctx, d, arrivals); err != nil {
+	if err := m.number(d, arrivals); err != nil {
+		// What the list said was not used: it is read again.
+		m.uids.parsed = 0
+		return err
+	}
+	m.lines.clear()
+	return nil
+}
+
+// number is admit under the dot lock.
+func (m *Mailbox) number(d *draft, arrivals []*arrival) error {
+	if err := m.readUIDs(d, arrivals); err != nil {
 		return err
 	}
 	d.validity = m.uids.header.validity
 	guid := m.uids.header.guid
 	m.guid.Store(&guid)
-	arrivals = append(arrivals, m.listedByOthers(d)...)
-	known, unknown := splitArrivals(arrivals, d.next)
+	arrivals = slices.Concat(arrivals, m.renumber(d), m.listedByOthers(d))
+	known, unknown, back := splitArrivals(arrivals, d.next)
+	if back > 0 {
+		m.log("files that were listed before are new messages", "count", back)
+	}
 	for _, a := range unknown {
 		a.time = nameTime(a.base)
 	}
@@ -57,7 +71,7 @@ func (m *Mailbox) admit(ctx context.Context, d *draft, arrivals []*arrival) erro
 // splitArrivals separates the files whose UID is in the list, ascending, from the
 // others. A UID below next was, or could have been, told to clients as gone: the
 // file that came back is a new message.
-func splitArrivals(all []*arrival, next UID) (known, unknown []*arrival) {
+func splitArrivals(all []*arrival, next UID) (known, unknown []*arrival, back int) {
 	for _, a := range all {
 		if a.uid >= next {
 			known = append(known, a)
@@ -65,11 +79,12 @@ func splitArrivals(all []*arrival, next UID) (known, unknown []*arrival) {
 		}
 		if a.uid != 0 {
 			a.uid, a.keys = 0, ""
+			back++
 		}
 		unknown = append(unknown, a)
 	}
 	slices.SortFunc(known, func(a, b *arrival) int { return cmpUint(uint64(a.uid), uint64(b.uid)) })
-	return known, unknown
+	return known, unknown, back
 }
 
 func (m *Mailbox) addArrivals(d *draft, all []*arrival) {

@@ -109,7 +109,7 @@ func (l *uidlistCheck) record(line string) {
 		l.last = r.uid
 	}
 	if l.sight(r.base, inUIDList)&inUIDList != 0 {
-		l.wrong("line %d: a second UID, %d, for %.100q", l.line, r.uid, r.base)
+		l.note(uidlistFile, "line %d: %d is the second UID of %.100q: the last one counts", l.line, r.uid, r.base)
 	}
 }
 

@@ -231,7 +231,7 @@ func (m *Mailbox) compact() error {
 	}
 	h := &snapshotHead{
 		validity: s.validity, next: s.next, highest: s.highest, unseen: s.unseen, deleted: s.deleted, recent: s.recent,
-		bytes: s.bytes, firstUnseen: s.firstUnseen.Load(), keywords: s.keywords, infos: rawInfos(m.infos), uids: m.uids,
+		bytes: s.bytes, firstUnseen: s.firstUnseen.Load(), keywords: s.keywords, infos: rawInfos(m.infos), uids: m.accounted(),
 		folder: m.folderIno,
 	}
 	if x.cache != nil {

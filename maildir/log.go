@@ -116,7 +116,8 @@ func appendDraft(b []byte, d *draft) []byte {
 	if len(d.added) > 0 || d.next != d.before.next || d.validity != d.before.validity {
 		e := encoder{byte(recordUIDs)}
 		e.uint(uint64(d.next))
-		e.uidlist(&d.mailbox.uids)
+		uids := d.mailbox.accounted()
+		e.uidlist(&uids)
 		b = appendRecord(b, e)
 	}
 	return b

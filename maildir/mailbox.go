@@ -55,9 +55,9 @@ type Mailbox struct {
 
 // controlFiles is what we know of the files beside the messages.
 type controlFiles struct {
-	uids      uidlist
-	unclaimed map[string]uidRecord // lines of the uidlist whose files were not seen yet
-	overflow  map[string][]string  // keywords without a letter, by base
+	uids     uidlist
+	lines    newLines            // of the uidlist
+	overflow map[string][]string // keywords without a letter, by base
 }
 
 // lookout is what looks at the disk have found, and what they wait for.

@@ -67,7 +67,6 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 	f.fresh.table = nil
 	arrivals = m.statArrivals(arrivals)
 	arrivals, missing = m.renamedBases(ctx, d, arrivals, missing)
-	gone := m.confirmGone(d, missing, exact)
 	if len(arrivals) > 0 {
 		err := m.admit(ctx, d, arrivals)
 		if err != nil && !m.cannotWrite(err) {
@@ -80,7 +79,7 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 			m.hold(arrivals)
 		}
 	}
-	d.remove(gone, m.nextModSeq())
+	d.remove(m.confirmGone(d, missing, exact), m.nextModSeq())
 	if !d.empty() || d.recent != d.before.recent || len(d.own)+len(d.rebased) > 0 || len(d.uids) != len(d.before.uids) {
 		m.readNewKeywords(d)
 		m.publish(d)

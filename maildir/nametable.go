@@ -60,7 +60,13 @@ func (t *nameTable) find(s *State, base []byte) (slot, bool) {
 	mask := uint64(len(t.slots) - 1)
 	for i := hashName(base) & mask; t.slots[i] != 0; i = (i + 1) & mask {
 		sl := t.slots[i] - 1
+		if sl.block() >= len(s.blocks) {
+			continue // of a draft that was given up
+		}
 		b := s.blocks[sl.block()]
+		if sl.row() >= b.rows {
+			continue
+		}
 		if known, _ := b.name(sl.row()); string(known) == string(base) {
 			if _, live := s.rowOf(sl); live {
 				return sl, true

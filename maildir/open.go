@@ -26,6 +26,9 @@ func (u *User) Open(ctx context.Context, name string) (*Mailbox, error) {
 			return nil, err
 		}
 		if err = m.load(ctx); err == nil {
+			if m.listChanged() {
+				m.settled.Store(false)
+			}
 			_, err = m.Sync(ctx)
 		}
 		if err == nil {
@@ -68,9 +71,8 @@ func (u *User) take(ctx context.Context, name string) (*Mailbox, error) {
 	}
 	m := &Mailbox{
 		user: u, refs: 1, lock: newContextLock(), dirName: f.dir, folderIno: in.Ino,
-		infoIDs:      map[string]fileInfo{},
-		lookout:      lookout{doubles: map[string]time.Time{}, absent: map[UID]absence{}},
-		controlFiles: controlFiles{unclaimed: map[string]uidRecord{}},
+		infoIDs: map[string]fileInfo{},
+		lookout: lookout{doubles: map[string]time.Time{}, absent: map[UID]absence{}},
 	}
 	m.dir.folder = dir
 	m.serial = u.store.serial.Add(1)
@@ -192,7 +194,7 @@ func (m *Mailbox) fresh() error {
 	m.disk.scanned, m.disk.live = false, false
 	m.uids = uidlist{}
 	m.vanished.reset(s.highest)
-	clear(m.unclaimed)
+	m.lines.clear()
 	clear(m.absent)
 	m.history.clear()
 	m.state.Store(s)

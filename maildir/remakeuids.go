@@ -89,7 +89,7 @@ func (m *Mailbox) compactUIDs(s *State, known []*arrival) error {
 	for _, a := range known {
 		keep[a.uid] = true
 	}
-	for _, r := range m.unclaimed {
+	for _, r := range m.lines.files {
 		keep[r.uid] = true
 	}
 	return m.uids.rewrite(m.dir.folder, func(r uidRecord) (uidRecord, bool) {
@@ -107,9 +107,7 @@ func (m *Mailbox) rewriteUIDs(ctx context.Context, changed map[UID]uidRecord, he
 	}
 	defer release()
 	if _, err := m.uids.read(m.dir.folder, func(r uidRecord) error {
-		if len(m.unclaimed) < maxUnclaimed {
-			m.unclaimed[r.base] = r
-		}
+		m.note(m.State(), r)
 		return nil
 	}); err != nil {
 		return fmt.Errorf("read uidlist: %w", err)

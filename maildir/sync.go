@@ -98,6 +98,9 @@ func (m *Mailbox) syncLocked(ctx context.Context) (*State, error) {
 	}
 	m.settled.Store(false)
 	err := m.lookAndMerge(ctx)
+	if err == nil {
+		err = m.readNews(ctx)
+	}
 	if errors.Is(err, errNewValidity) {
 		// Another server began the folder anew: nothing known is true any more.
 		if err = m.fresh(); err == nil {
