@@ -175,22 +175,24 @@ func BenchmarkLoadSnapshot1M(b *testing.B) {
 	if err := writeSnapshot(dir, 1, d.State, h); err != nil {
 		b.Fatal(err)
 	}
-	b.Run("load", func(b *testing.B) {
+	load := func(b *testing.B, trusted func(fileStamp) bool) {
 		for b.Loop() {
-			h, blocks, err := readSnapshot(dir, 1)
+			h, blocks, uids, err := readSnapshot(dir, 1, trusted)
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := h.state(m, blocks); err != nil {
+			if _, err := h.state(m, blocks, uids); err != nil {
 				b.Fatal(err)
 			}
 		}
-	})
-	h, blocks, err := readSnapshot(dir, 1)
+	}
+	b.Run("load", func(b *testing.B) { load(b, func(fileStamp) bool { return true }) })
+	b.Run("check", func(b *testing.B) { load(b, func(fileStamp) bool { return false }) })
+	h, blocks, uids, err := readSnapshot(dir, 1, func(fileStamp) bool { return true })
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, _ := h.state(m, blocks)
+	s, _ := h.state(m, blocks, uids)
 	s.infos = m.infos
 	b.Run("flags", func(b *testing.B) {
 		for b.Loop() {

@@ -13,11 +13,8 @@ func (m *Mailbox) closeIndex() {
 		m.log("flags may not be durable", "err", err)
 	}
 	if s, ok := m.closingStamps(); ok && !x.broken.Load() {
-		e := encoder{byte(recordStamps)}
-		e.text(m.user.store.boot)
-		e.dirStamp(s.newStamp)
-		e.dirStamp(s.curStamp)
-		x.write(appendRecord(nil, e))
+		words := closingStamps{m.user.store.boot, s.newStamp, s.curStamp, x.checked}
+		x.write(appendRecord(nil, words.encode()))
 	}
 	x.close()
 	x.cache.unmapAll()

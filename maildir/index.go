@@ -28,8 +28,9 @@ type index struct {
 	dir     durable.Dir
 	gen     uint64
 	log     durable.File
-	size    int64 // of the log
-	snap    int64 // of the snapshot, roughly
+	size    int64     // of the log
+	snap    int64     // of the snapshot, roughly
+	checked fileStamp // of the snapshot when it was found sound, or written
 	cache   *parseFile
 
 	lastIntent uint64
@@ -99,14 +100,18 @@ func (x *index) load() (l loaded, err error) {
 	}
 	m := x.mailbox
 	x.gen = gens[0]
-	head, blocks, err := readSnapshot(x.dir, x.gen)
+	data, err := readLog(x.dir, x.gen)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return l, err
+	}
+	head, blocks, uids, err := readSnapshot(x.dir, x.gen, x.trust(m.lastWords(data), false))
 	if err != nil {
 		return l, err
 	}
 	if head.folder != m.folderIno && m.isCopy(head.folder) {
 		return l, errCopiedFolder
 	}
-	s, err := head.state(m, blocks)
+	s, err := head.state(m, blocks, uids)
 	if err != nil {
 		return l, err
 	}
@@ -124,11 +129,11 @@ func (x *index) load() (l loaded, err error) {
 	base := &draft{State: s}
 	base.setKeywords(head.keywords)
 	m.state.Store(s)
-	if l, err = x.replay(); err != nil {
+	if l, err = x.replay(data); err != nil {
 		m.state.Store(before)
 		return l, err
 	}
-	x.snap = int64(len(blocks))*blockBytes + int64(head.names)
+	x.snap = head.size()
 	x.written.Store(uint64(m.State().highest))
 	x.durable.Store(uint64(m.State().highest))
 	x.cache = openParseFile(x.dir, m.State(), head.cacheEnd)
@@ -136,12 +141,8 @@ func (x *index) load() (l loaded, err error) {
 }
 
 // replay reads the log onto the snapshot's state.
-func (x *index) replay() (l loaded, err error) {
+func (x *index) replay(data []byte) (l loaded, err error) {
 	m := x.mailbox
-	data, err := readLog(x.dir, x.gen)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return l, err
-	}
 	r := &replay{d: m.draft(), m: m, gone: map[UID]bool{}, intents: map[uint64]*intent{}}
 	l.end = int64(eachRecord(data, r.apply))
 	r.finish()
@@ -158,7 +159,7 @@ func (x *index) replay() (l loaded, err error) {
 		x.lastIntent = max(x.lastIntent, in.id)
 	}
 	slices.SortFunc(l.open, func(a, b *intent) int { return cmpUint(a.id, b.id) })
-	if r.stamps != nil && l.end == int64(len(data)) && r.stamps.boot == m.user.store.boot && r.stamps.boot != "" {
+	if r.stamps != nil && l.end == int64(len(data)) && r.stamps.ofThisBoot(m) {
 		m.disk.newStamp, m.disk.curStamp = r.stamps.new, r.stamps.cur
 		m.disk.confirmed = r.stamps.cur.taken
 		m.disk.scanned = true
@@ -252,11 +253,11 @@ func (m *Mailbox) compact() error {
 // use makes a snapshot that was written the one that is served.
 func (x *index) use(gen uint64, old *State) error {
 	m := x.mailbox
-	head, blocks, err := readSnapshot(x.dir, gen)
+	head, blocks, uids, err := readSnapshot(x.dir, gen, x.trust(nil, true))
 	if err != nil {
 		return err
 	}
-	s, err := head.state(m, blocks)
+	s, err := head.state(m, blocks, uids)
 	if err != nil {
 		return err
 	}
@@ -277,7 +278,7 @@ func (x *index) use(gen uint64, old *State) error {
 	}
 	m.names = nameTable{}
 	m.state.Store(s)
-	x.snap = int64(len(blocks))*blockBytes + int64(head.names)
+	x.snap = head.size()
 	x.written.Store(uint64(s.highest))
 	x.durable.Store(uint64(s.highest))
 	x.broken.Store(false)

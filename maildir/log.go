@@ -70,6 +70,23 @@ func eachRecord(data []byte, fn func(payload []byte) error) (end int) {
 	}
 }
 
+// lastRecord returns the last record of a log; nil where the log does not end in a
+// sound one.
+func lastRecord(data []byte) []byte {
+	for len(data) >= logFixed {
+		n, crc := binary.LittleEndian.Uint32(data), binary.LittleEndian.Uint32(data[4:])
+		data = data[logFixed:]
+		if n > maxLogRecord || int(n) > len(data) {
+			return nil
+		}
+		if int(n) == len(data) && crc32.Checksum(data, castagnoli) == crc {
+			return data
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
 // appendDraft appends the records of a state's changes.
 func appendDraft(b []byte, d *draft) []byte {
 	if d.keywordsChanged {
@@ -182,10 +199,43 @@ type replay struct {
 	uids    *uidlist // the newest, or nil
 }
 
-// closingStamps are what the mailbox was when it was closed.
+// closingStamps are what the mailbox was when it was closed, and the snapshot that
+// it was served from.
 type closingStamps struct {
 	boot     string
 	new, cur dirStamp
+	snapshot fileStamp // zero: none that could be trusted
+}
+
+func (s *closingStamps) ofThisBoot(m *Mailbox) bool {
+	return s.boot == m.user.store.boot && s.boot != ""
+}
+
+func (s *closingStamps) encode() encoder {
+	e := encoder{byte(recordStamps)}
+	e.text(s.boot)
+	e.dirStamp(s.new)
+	e.dirStamp(s.cur)
+	e.fileStamp(s.snapshot)
+	return e
+}
+
+func decodeStamps(d *decoder) *closingStamps {
+	return &closingStamps{d.text(), d.dirStamp(), d.dirStamp(), d.fileStamp()}
+}
+
+// lastWords returns what a log says of its snapshot, when the mailbox was closed in
+// this run of the kernel; else nil.
+func (m *Mailbox) lastWords(data []byte) *closingStamps {
+	payload := lastRecord(data)
+	if len(payload) == 0 || recordKind(payload[0]) != recordStamps {
+		return nil
+	}
+	d := decoder{data: payload[1:]}
+	if s := decodeStamps(&d); !d.bad && s.ofThisBoot(m) {
+		return s
+	}
+	return nil
 }
 
 // apply reads one record. The state is as it was before when it fails: whatever
@@ -218,9 +268,8 @@ func (r *replay) apply(payload []byte) error {
 			r.uids = &l
 		}
 	case recordStamps:
-		s := closingStamps{d.text(), d.dirStamp(), d.dirStamp()}
-		if !d.bad {
-			r.stamps = &s
+		if s := decodeStamps(&d); !d.bad {
+			r.stamps = s
 		}
 	case recordIntent:
 		in := decodeIntent(&d)

@@ -1,12 +1,16 @@
 package maildir
 
 import (
+	"bufio"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"buzon/internal/durable"
@@ -15,31 +19,37 @@ import (
 // A snapshot is a State as a file that is mapped into memory and served from
 // there:
 //
-//	magic, 8 bytes · length of the head, 4 · CRC of the head, 4 · head ·
-//	zeros to a multiple of 8 · one record for each block · the names
+//	for each block its columns and its names, zeros to a multiple of 8 ·
+//	the UIDs · head · length of the head, 4 bytes · its CRC, 4 · magic, 8
 //
 // Blocks are laid out as the machine has them in memory. The head says what does
-// not fit columns, how long the rest is, and its CRC. A snapshot of another byte
-// order or version has another magic and is no snapshot.
+// not fit columns, and length and CRC of each block. It comes last so that a
+// snapshot can be written as it is made, a block at a time: a million messages
+// are not held in memory twice. A snapshot of another byte order or version has
+// another magic and is no snapshot.
 const (
 	snapshotPrefix = "snapshot."
-	snapshotMagic  = 0x32_30_78_64_69_7a_75_62 // "buzidx02" as this machine stores it
+	snapshotMagic  = 0x33_30_78_64_69_7a_75_62 // "buzidx03" as this machine stores it
 	snapshotFixed  = 16
-	// blockBytes is the size of a block's record: rows, length and start of its
-	// names, then the columns.
-	blockBytes = 16 + blockRows*(4+8+8+8+8+8+8+4+2+8+8+4)
-	// maxSnapshotHead bounds the head: history, keywords and infos.
+	// blockBytes is the size of a block's columns.
+	blockBytes = blockRows * (4 + 8 + 8 + 8 + 8 + 8 + 8 + 4 + 2 + 8 + 8 + 4)
+	// maxSnapshotHead bounds the head: blocks, history, keywords and infos.
 	maxSnapshotHead = 64 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// blockSum is what the head says of a block: the length of its names, and the CRC
+// of all its bytes.
+type blockSum struct{ names, crc uint32 }
+
+func (b blockSum) bytes() int { return blockBytes + int(b.names) + padding(int(b.names)) }
+
 // snapshotHead is what a snapshot says beside the columns.
 type snapshotHead struct {
 	rows        int
-	names       int    // bytes
-	crc         uint32 // of the columns
-	namesCRC    uint32
+	blocks      []blockSum
+	uidsCRC     uint32
 	validity    uint32
 	next        UID
 	highest     ModSeq
@@ -59,9 +69,12 @@ type snapshotHead struct {
 func (h *snapshotHead) encode() []byte {
 	var e encoder
 	e.uint(uint64(h.rows))
-	e.uint(uint64(h.names))
-	e.uint(uint64(h.crc))
-	e.uint(uint64(h.namesCRC))
+	e.uint(uint64(len(h.blocks)))
+	for _, b := range h.blocks {
+		e.uint(uint64(b.names))
+		e.uint(uint64(b.crc))
+	}
+	e.uint(uint64(h.uidsCRC))
 	e.uint(uint64(h.validity))
 	e.uint(uint64(h.next))
 	e.uint(uint64(h.highest))
@@ -81,110 +94,169 @@ func (h *snapshotHead) encode() []byte {
 
 func decodeSnapshotHead(data []byte) (*snapshotHead, error) {
 	d := decoder{data: data}
-	h := &snapshotHead{
-		rows: int(d.uint()), names: int(d.uint()), crc: uint32(d.uint()), namesCRC: uint32(d.uint()), validity: uint32(d.uint()), next: UID(d.uint()),
-		highest: ModSeq(d.uint()), unseen: int(d.uint()), deleted: int(d.uint()), recent: int(d.uint()), bytes: d.int(),
-		firstUnseen: int32(d.int()), keywords: d.texts(), infos: d.texts(), uids: d.uidlist(), folder: d.uint(), cacheEnd: d.int(),
+	h := &snapshotHead{rows: int(d.uint())}
+	h.blocks = make([]blockSum, d.count())
+	for i := range h.blocks {
+		h.blocks[i] = blockSum{uint32(d.uint()), uint32(d.uint())}
 	}
+	h.uidsCRC, h.validity, h.next, h.highest = uint32(d.uint()), uint32(d.uint()), UID(d.uint()), ModSeq(d.uint())
+	h.unseen, h.deleted, h.recent, h.bytes, h.firstUnseen = int(d.uint()), int(d.uint()), int(d.uint()), d.int(), int32(d.int())
+	h.keywords, h.infos, h.uids, h.folder, h.cacheEnd = d.texts(), d.texts(), d.uidlist(), d.uint(), d.int()
 	d.vanished(&h.vanished)
-	if d.bad || len(d.data) != 0 || h.rows < 0 || h.names < 0 || len(h.keywords) > maxKeywords {
+	if d.bad || len(d.data) != 0 || h.rows < 0 || (h.rows+blockRows-1)/blockRows != len(h.blocks) || len(h.keywords) > maxKeywords {
 		return nil, fmt.Errorf("%w: snapshot head", errIndex)
 	}
 	return h, nil
 }
 
+// size is what blocks and UIDs take in the file.
+func (h *snapshotHead) size() int64 {
+	size := 4 * int64(h.rows)
+	for _, b := range h.blocks {
+		size += int64(b.bytes())
+	}
+	return size
+}
+
 func snapshotName(gen uint64) string { return snapshotPrefix + strconv.FormatUint(gen, 16) }
+
+// A snapshotWriter writes a snapshot, row by row in ascending UIDs.
+type snapshotWriter struct {
+	file    durable.File
+	out     *bufio.Writer
+	head    *snapshotHead
+	rec     []byte // the columns of the block that is being filled
+	block   *block // laid over rec
+	uids    []UID
+	written int64
+	err     error
+}
+
+// snapshotBuffer is how much is written at once.
+const snapshotBuffer = 256 << 10
+
+// createSnapshot begins the snapshot of a generation of about rows messages.
+func createSnapshot(dir durable.Dir, gen uint64, h *snapshotHead, rows int) (*snapshotWriter, error) {
+	f, err := dir.Create(snapshotName(gen), 0o600)
+	if err != nil {
+		return nil, err
+	}
+	w := newSnapshotWriter(f, h, rows)
+	w.file = f
+	return w, nil
+}
+
+func newSnapshotWriter(out io.Writer, h *snapshotHead, rows int) *snapshotWriter {
+	h.rows, h.blocks = 0, make([]blockSum, 0, rows/blockRows+1)
+	w := &snapshotWriter{out: bufio.NewWriterSize(out, snapshotBuffer), head: h, uids: make([]UID, 0, rows)}
+	w.rec = make([]byte, blockBytes)
+	w.block = blockAt(w.rec)
+	w.block.rows = 0
+	return w
+}
+
+// add writes one row. Its name is given apart: base, or base NUL GUID.
+func (w *snapshotWriter) add(r *row, name []byte) {
+	b := w.block
+	if b.rows == blockRows {
+		w.endBlock()
+		b = w.block
+	}
+	i := b.rows
+	b.rows++
+	b.uid[i], b.ino[i], b.size[i], b.stored[i], b.date[i], b.saved[i], b.cached[i] = r.uid, r.ino, r.size, r.stored, r.date, r.saved, r.cached
+	b.flags[i], b.keywords[i], b.modseq[i], b.where[i] = r.flags, r.keywords, r.modseq, r.where
+	b.names = append(b.names, name...)
+	b.nameEnd[i] = uint32(len(b.names))
+	w.uids = append(w.uids, r.uid)
+}
+
+// endBlock writes the block out and begins the next.
+func (w *snapshotWriter) endBlock() {
+	b := w.block
+	sum := blockSum{names: uint32(len(b.names))}
+	b.names = append(b.names, make([]byte, padding(len(b.names)))...)
+	sum.crc = crc32.Update(crc32.Checksum(w.rec, castagnoli), castagnoli, b.names)
+	w.head.blocks = append(w.head.blocks, sum)
+	w.head.rows += b.rows
+	w.write(w.rec)
+	w.write(b.names)
+	clear(w.rec)
+	b.rows, b.names = 0, b.names[:0]
+}
+
+func (w *snapshotWriter) write(b []byte) {
+	n, err := w.out.Write(b)
+	w.written += int64(n)
+	w.err = cmp.Or(w.err, err)
+}
+
+// finish writes what comes after the blocks.
+func (w *snapshotWriter) finish() error {
+	if w.block.rows > 0 {
+		w.endBlock()
+	}
+	uids := uidBytes(w.uids)
+	w.head.uidsCRC = crc32.Checksum(uids, castagnoli)
+	w.write(uids)
+	head := w.head.encode()
+	w.write(head)
+	var end [snapshotFixed]byte
+	binary.NativeEndian.PutUint32(end[:], uint32(len(head)))
+	binary.NativeEndian.PutUint32(end[4:], crc32.Checksum(head, castagnoli))
+	binary.NativeEndian.PutUint64(end[8:], snapshotMagic)
+	w.write(end[:])
+	return cmp.Or(w.err, w.out.Flush())
+}
+
+// close finishes the file and syncs it, but not the directory.
+func (w *snapshotWriter) close() error {
+	err := w.finish()
+	if err == nil {
+		err = w.file.Sync()
+	}
+	return cmp.Or(err, w.file.Close())
+}
+
+func uidBytes(uids []UID) []byte {
+	if len(uids) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&uids[0])), len(uids)*int(unsafe.Sizeof(uids[0])))
+}
 
 // writeSnapshot writes s as the snapshot of a generation, and syncs the file but not
 // the directory. Its rows get the slots 0, 1, 2 and so on.
 func writeSnapshot(dir durable.Dir, gen uint64, s *State, h *snapshotHead) error {
-	body, names := s.columns()
-	h.rows = s.Len()
-	f, err := dir.Create(snapshotName(gen), 0o600)
+	w, err := createSnapshot(dir, gen, h, s.Len())
 	if err != nil {
 		return err
 	}
-	for _, part := range [][]byte{h.seal(body, names), body, names} {
-		if _, err = f.Write(part); err != nil {
-			break
-		}
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
+	w.addAll(s)
+	if err := w.close(); err != nil {
 		_ = dir.Remove(snapshotName(gen))
+		return err
 	}
-	return err
+	return nil
 }
 
-// seal completes the head for the columns and names behind it, and returns all
-// that comes before them.
-func (h *snapshotHead) seal(body, names []byte) []byte {
-	h.names = len(names)
-	h.crc, h.namesCRC = checksums(body, names)
-	head := h.encode()
-	out := make([]byte, snapshotFixed, snapshotFixed+len(head)+8)
-	binary.NativeEndian.PutUint64(out, snapshotMagic)
-	binary.NativeEndian.PutUint32(out[8:], uint32(len(head)))
-	binary.NativeEndian.PutUint32(out[12:], crc32.Checksum(head, castagnoli))
-	out = append(out, head...)
-	return append(out, make([]byte, padding(len(out)))...)
-}
-
-// checksums reads both halves of a snapshot, at once where they are large: it is
-// most of the time that the first SELECT of a large mailbox takes.
-func checksums(body, names []byte) (bodyCRC, namesCRC uint32) {
-	const large = 1 << 20
-	if len(names) < large {
-		return crc32.Checksum(body, castagnoli), crc32.Checksum(names, castagnoli)
+func (w *snapshotWriter) addAll(s *State) {
+	for i := range s.uids {
+		sl := s.slot(i)
+		b, r := s.blocks[sl.block()], sl.row()
+		w.add(&row{
+			uid: s.uids[i], ino: b.ino[r], size: b.loadSize(r), stored: b.stored[r], date: b.loadDate(r), saved: b.loadSaved(r),
+			cached: b.loadCached(r), flags: b.flags[r], keywords: b.keywords[r], modseq: b.modseq[r], where: b.where[r],
+		}, b.fullName(r))
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() { namesCRC = crc32.Checksum(names, castagnoli) })
-	bodyCRC = crc32.Checksum(body, castagnoli)
-	wg.Wait()
-	return bodyCRC, namesCRC
 }
 
 func padding(n int) int { return (8 - n%8) % 8 }
 
-// columns returns the state's rows as block records, and their names.
-func (s *State) columns() (body, names []byte) {
-	blocks := (s.Len() + blockRows - 1) / blockRows
-	body = make([]byte, blocks*blockBytes)
-	size := 0
-	for _, b := range s.blocks {
-		size += len(b.names)
-	}
-	names = make([]byte, 0, size)
-	for n := range blocks {
-		rec := body[n*blockBytes:][:blockBytes]
-		b := blockAt(rec)
-		rows := min(blockRows, s.Len()-n*blockRows)
-		start := len(names)
-		for i := range rows {
-			sl := s.slot(n*blockRows + i)
-			from, r := s.blocks[sl.block()], sl.row()
-			b.uid[i], b.ino[i], b.size[i], b.stored[i] = from.uid[r], from.ino[r], from.loadSize(r), from.stored[r]
-			b.date[i], b.saved[i], b.cached[i] = from.loadDate(r), from.loadSaved(r), from.loadCached(r)
-			b.flags[i], b.keywords[i], b.modseq[i], b.where[i] = from.flags[r], from.keywords[r], from.modseq[r], from.where[r]
-			names = append(names, from.fullName(r)...)
-			b.nameEnd[i] = uint32(len(names) - start)
-		}
-		binary.NativeEndian.PutUint32(rec, uint32(rows))
-		binary.NativeEndian.PutUint32(rec[4:], uint32(len(names)-start))
-		binary.NativeEndian.PutUint64(rec[8:], uint64(start))
-	}
-	return body, names
-}
-
 // blockAt lays the columns of a block over its record.
 func blockAt(rec []byte) *block {
 	b := &block{rows: blockRows}
-	p := rec[16:]
+	p := rec
 	b.ino = column[uint64](&p)
 	b.size = column[int64](&p)
 	b.stored = column[int64](&p)
@@ -203,31 +275,31 @@ func blockAt(rec []byte) *block {
 func column[T any](p *[]byte) []T {
 	var zero T
 	n := blockRows * int(unsafe.Sizeof(zero))
-	c := unsafe.Slice((*T)(unsafe.Pointer(&(*p)[0])), blockRows)
+	c := unsafe.Slice((*T)(unsafe.Pointer(&(*p)[0])), blockRows)[:blockRows:blockRows]
 	*p = (*p)[n:]
 	return c
 }
 
-// readSnapshot maps a snapshot and returns its blocks; whatever is wrong with the
-// file is errIndex.
-func readSnapshot(dir durable.Dir, gen uint64) (*snapshotHead, []*block, error) {
+// readSnapshot maps a snapshot and returns its head, blocks and UIDs; whatever is
+// wrong with the file is errIndex. A file that is trusted is not read for it.
+func readSnapshot(dir durable.Dir, gen uint64, trusted func(fileStamp) bool) (*snapshotHead, []*block, []UID, error) {
 	f, err := dir.Open(snapshotName(gen))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer f.Close()
 	in, err := f.Stat()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	data, unmap, err := f.Map(int(in.Size))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	h, blocks, err := parseSnapshot(data)
+	h, blocks, uids, err := parseSnapshot(data, trusted(stampOf(in)))
 	if err != nil || len(blocks) == 0 {
 		unmap()
-		return h, nil, err
+		return h, nil, nil, err
 	}
 	// The memory is given back when no block needs it any more.
 	mp := &mapping{}
@@ -235,56 +307,83 @@ func readSnapshot(dir durable.Dir, gen uint64) (*snapshotHead, []*block, error) 
 	for _, b := range blocks {
 		b.mapped = mp
 	}
-	return h, blocks, nil
+	return h, blocks, uids, nil
 }
 
-// parseSnapshot checks a snapshot and lays blocks over it.
-func parseSnapshot(data []byte) (*snapshotHead, []*block, error) {
-	if len(data) < snapshotFixed || binary.NativeEndian.Uint64(data) != snapshotMagic {
-		return nil, nil, fmt.Errorf("%w: no snapshot", errIndex)
+// parseSnapshot checks a snapshot and lays blocks over it. Head and UIDs are
+// checked always, blocks unless they are trusted.
+func parseSnapshot(data []byte, trusted bool) (*snapshotHead, []*block, []UID, error) {
+	end := len(data) - snapshotFixed
+	if end < 0 || binary.NativeEndian.Uint64(data[end+8:]) != snapshotMagic {
+		return nil, nil, nil, fmt.Errorf("%w: no snapshot", errIndex)
 	}
-	n, crc := int(binary.NativeEndian.Uint32(data[8:])), binary.NativeEndian.Uint32(data[12:])
-	rest := data[snapshotFixed:]
-	if n > len(rest) || n > maxSnapshotHead || crc32.Checksum(rest[:n], castagnoli) != crc {
-		return nil, nil, fmt.Errorf("%w: snapshot head", errIndex)
+	n, crc := int(binary.NativeEndian.Uint32(data[end:])), binary.NativeEndian.Uint32(data[end+4:])
+	if n > end || n > maxSnapshotHead || crc32.Checksum(data[end-n:end], castagnoli) != crc {
+		return nil, nil, nil, fmt.Errorf("%w: snapshot head", errIndex)
 	}
-	h, err := decodeSnapshotHead(rest[:n])
+	h, err := decodeSnapshotHead(data[end-n : end])
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	start := snapshotFixed + n + padding(snapshotFixed+n)
-	count := (h.rows + blockRows - 1) / blockRows
-	if h.rows > len(data) || h.names > len(data) || start+count*blockBytes+h.names != len(data) {
-		return nil, nil, fmt.Errorf("%w: snapshot size", errIndex)
+	if h.size() != int64(end-n) {
+		return nil, nil, nil, fmt.Errorf("%w: snapshot size", errIndex)
 	}
-	body, names := data[start:start+count*blockBytes], data[start+count*blockBytes:]
-	if crc, namesCRC := checksums(body, names); crc != h.crc || namesCRC != h.namesCRC {
-		return nil, nil, fmt.Errorf("%w: snapshot", errIndex)
+	uids := make([]UID, h.rows, h.rows+h.rows/64+64)
+	copy(uidBytes(uids), data[end-n-4*h.rows:])
+	if crc32.Checksum(uidBytes(uids), castagnoli) != h.uidsCRC {
+		return nil, nil, nil, fmt.Errorf("%w: snapshot", errIndex)
 	}
-	blocks := make([]*block, count)
-	for i := range blocks {
-		rec := body[i*blockBytes:][:blockBytes]
-		rows, length := int(binary.NativeEndian.Uint32(rec)), uint64(binary.NativeEndian.Uint32(rec[4:]))
-		from := binary.NativeEndian.Uint64(rec[8:])
-		if rows != min(blockRows, h.rows-i*blockRows) || from > uint64(len(names)) || length > uint64(len(names))-from {
-			return nil, nil, fmt.Errorf("%w: snapshot block", errIndex)
+	blocks := make([]*block, len(h.blocks))
+	from := 0
+	for i, sum := range h.blocks {
+		rec := data[from : from+sum.bytes()]
+		from += len(rec)
+		blocks[i] = blockAt(rec)
+		blocks[i].rows = min(blockRows, h.rows-i*blockRows)
+		blocks[i].names = rec[blockBytes : blockBytes+int(sum.names)]
+	}
+	if !trusted && !h.verify(data, blocks, uids) {
+		return nil, nil, nil, fmt.Errorf("%w: snapshot block", errIndex)
+	}
+	return h, blocks, uids, nil
+}
+
+// verifiers is how many goroutines read a large snapshot: it is all of the time
+// that the first SELECT takes.
+const verifiers = 4
+
+// verify reads every block.
+func (h *snapshotHead) verify(data []byte, blocks []*block, uids []UID) bool {
+	var bad atomic.Bool
+	var wg sync.WaitGroup
+	share := max(64, (len(blocks)+verifiers-1)/verifiers)
+	start := 0
+	for first := 0; first < len(blocks); first += share {
+		last := min(first+share, len(blocks))
+		from := start
+		for _, sum := range h.blocks[first:last] {
+			start += sum.bytes()
 		}
-		b := blockAt(rec)
-		b.rows, b.names = rows, names[from:from+length]
-		if !b.sound(len(h.infos)) {
-			return nil, nil, fmt.Errorf("%w: snapshot rows", errIndex)
-		}
-		blocks[i] = b
+		wg.Go(func() {
+			for i := first; i < last && !bad.Load(); i++ {
+				size := h.blocks[i].bytes()
+				if crc32.Checksum(data[from:from+size], castagnoli) != h.blocks[i].crc || !blocks[i].sound(uids[i*blockRows:], len(h.infos)) {
+					bad.Store(true)
+				}
+				from += size
+			}
+		})
 	}
-	return h, blocks, nil
+	wg.Wait()
+	return !bad.Load()
 }
 
 // sound checks what a wrong value of would break us, not only mislead: a file
 // whose CRC is right can still have been made by somebody else.
-func (b *block) sound(infos int) bool {
+func (b *block) sound(uids []UID, infos int) bool {
 	end := uint32(0)
 	for i := range b.rows {
-		if b.nameEnd[i] < end || b.where[i].number() >= infos || i > 0 && b.uid[i] <= b.uid[i-1] {
+		if b.nameEnd[i] < end || b.where[i].number() >= infos || b.uid[i] != uids[i] {
 			return false
 		}
 		end = b.nameEnd[i]
@@ -293,19 +392,19 @@ func (b *block) sound(infos int) bool {
 }
 
 // state makes the state that a snapshot holds.
-func (h *snapshotHead) state(m *Mailbox, blocks []*block) (*State, error) {
+func (h *snapshotHead) state(m *Mailbox, blocks []*block, uids []UID) (*State, error) {
 	s := &State{
-		mailbox: m, blocks: blocks, validity: h.validity, next: h.next, highest: h.highest,
+		mailbox: m, blocks: blocks, uids: uids, validity: h.validity, next: h.next, highest: h.highest,
 		unseen: h.unseen, deleted: h.deleted, recent: h.recent, bytes: h.bytes,
-		uids: make([]UID, 0, h.rows+64),
 	}
-	for _, b := range blocks {
-		if n := len(s.uids); n > 0 && s.uids[n-1] >= b.uid[0] {
+	last := UID(0)
+	for _, uid := range uids {
+		if uid <= last {
 			return nil, fmt.Errorf("%w: UIDs do not ascend", errIndex)
 		}
-		s.uids = append(s.uids, b.uid[:b.rows]...)
+		last = uid
 	}
-	if n := len(s.uids); n > 0 && s.uids[n-1] >= s.next {
+	if last >= s.next {
 		return nil, fmt.Errorf("%w: UID above UIDNEXT", errIndex)
 	}
 	s.firstUnseen.Store(h.firstUnseen)
