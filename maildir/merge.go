@@ -80,7 +80,7 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 		}
 	}
 	d.remove(m.confirmGone(d, missing, exact), m.nextModSeq())
-	if !d.empty() || d.recent != d.before.recent || len(d.own)+len(d.rebased) > 0 || len(d.uids) != len(d.before.uids) {
+	if !d.empty() || d.validity != d.before.validity || d.recent != d.before.recent || len(d.own)+len(d.rebased) > 0 || len(d.uids) != len(d.before.uids) {
 		m.readNewKeywords(d)
 		m.publish(d)
 	}
@@ -90,7 +90,7 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 // cannotWrite reports an error of a full or read-only disk, in a mailbox that can
 // be served without writing.
 func (m *Mailbox) cannotWrite(err error) bool {
-	return (durable.IsFull(err) || errors.Is(err, unix.EROFS)) && m.State().validity != 0
+	return (durable.IsFull(err) || errors.Is(err, unix.EROFS)) && (m.State().validity != 0 || m.uids.header.validity != 0)
 }
 
 // hold remembers files that have no UID yet, for the next look.

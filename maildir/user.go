@@ -300,7 +300,8 @@ func (u *User) isFresh() (bool, error) {
 }
 
 // makeDefaults makes the folders that every account has. The subscriptions come
-// last: where they are missing after a crash it is done again.
+// after them: where they are missing after a crash it is done again. INBOX's list
+// is written at once so that it can be opened when the disk is full.
 func (u *User) makeDefaults() error {
 	ctx := context.Background()
 	for _, name := range defaultFolders {
@@ -308,9 +309,17 @@ func (u *User) makeDefaults() error {
 			return err
 		}
 	}
-	return u.editSubscriptions(ctx, func(names []string) []string {
+	err := u.editSubscriptions(ctx, func(names []string) []string {
 		return append(slices.DeleteFunc(names, func(n string) bool { return n == inbox }), append([]string{inbox}, defaultFolders...)...)
 	})
+	if err != nil {
+		return err
+	}
+	m, err := u.Open(ctx, inbox)
+	if err == nil {
+		m.Close()
+	}
+	return err
 }
 
 // coarseGranule is taken where directory times are not exact: more than a timer

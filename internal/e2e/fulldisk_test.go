@@ -34,66 +34,87 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	h.account(t, "ana@a.test")
+	const never, before = "ana@a.test", "luis@a.test" // looked into their INBOX
+	for _, account := range []string{never, before} {
+		h.account(t, account)
+	}
 	h.start(t)
 	t.Cleanup(func() { h.stop(t) })
-	h.deliver(t, "ana@a.test", "before")
-	h.deliver(t, "ana@a.test", "before it too")
-	// Her mail program has seen both: they have their UIDs.
-	all := ledger.Mailbox{Addr: h.Addr("imaps"), TLS: h.tls(t), User: "ana@a.test", Password: password, Name: "INBOX"}
+	for _, account := range []string{never, before} {
+		h.deliver(t, account, "before")
+		h.deliver(t, account, "before it too")
+	}
+	all := ledger.Mailbox{Addr: h.Addr("imaps"), TLS: h.tls(t), User: before, Password: password, Name: "INBOX"}
 	if _, uids, err := all.UIDs(t.Context()); err != nil || len(uids) != 2 {
 		t.Fatalf("before the disk is full: %v, %v", uids, err)
 	}
 	ballast := filepath.Join(h.data(), "ballast")
 	fill(t, ballast)
+	for _, account := range []string{never, before} {
+		refused(t, h, account)
+	}
+	for _, account := range []string{never, before} {
+		makeRoom(t, h, account)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	for _, account := range []string{never, before} {
+		h.deliver(t, account, "after")
+		h.message(t, account, "after")
+		h.message(t, account, "before it too")
+	}
+}
 
+// longText does not fit on a full disk.
+var longText = "Subject: while full\r\n\r\n" + strings.Repeat(strings.Repeat("x", 998)+"\r\n", 100)
+
+// refused delivers to a user on a full disk.
+func refused(t *testing.T, h *host, account string) {
+	t.Helper()
 	client, err := smtp.Dial(h.Addr("smtp"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	text := "Subject: while full\r\n\r\n" + strings.Repeat(strings.Repeat("x", 998)+"\r\n", 100)
-	err = client.SendMail("eva@far.test", []string{"ana@a.test"}, strings.NewReader(text))
+	err = client.SendMail("eva@far.test", []string{account}, strings.NewReader(longText))
 	var reply *smtp.SMTPError
 	if !errors.As(err, &reply) || reply.Code/100 != 4 {
-		t.Errorf("deliver on a full disk: %v, want 452", err)
+		t.Errorf("deliver to %s on a full disk: %v, want 452", account, err)
 	}
+}
 
+// makeRoom has a user read and delete on a full disk.
+func makeRoom(t *testing.T, h *host, account string) {
+	t.Helper()
 	reader, err := imapclient.DialTLS(h.Addr("imaps"), &imapclient.Options{TLSConfig: h.tls(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	if err := reader.Login("ana@a.test", password).Wait(); err != nil {
-		t.Fatalf("login on a full disk: %v", err)
+	if err := reader.Login(account, password).Wait(); err != nil {
+		t.Fatalf("login of %s on a full disk: %v", account, err)
 	}
 	selected, err := reader.Select("INBOX", nil).Wait()
 	if err != nil || selected.NumMessages != 2 {
-		t.Fatalf("select on a full disk: %v, %+v", err, selected)
+		t.Fatalf("select of %s on a full disk: %v, %+v", account, err, selected)
 	}
-	add := reader.Append("INBOX", int64(len(text)), nil)
-	add.Write([]byte(text))
+	add := reader.Append("INBOX", int64(len(longText)), nil)
+	add.Write([]byte(longText))
 	add.Close()
 	if _, err := add.Wait(); err == nil {
-		t.Error("APPEND on a full disk was answered with OK")
+		t.Errorf("APPEND of %s on a full disk was answered with OK", account)
 	}
 	change := &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.FlagDeleted}}
 	if err := reader.Store(imap.SeqSetNum(1), change, nil).Close(); err != nil {
-		t.Errorf("STORE on a full disk: %v", err)
+		t.Errorf("STORE of %s on a full disk: %v", account, err)
 	}
 	if err := reader.Expunge().Close(); err != nil {
-		t.Errorf("EXPUNGE on a full disk: %v", err)
+		t.Errorf("EXPUNGE of %s on a full disk: %v", account, err)
 	}
-	if files := h.files(t, "ana@a.test"); len(files) != 1 {
-		t.Errorf("%d files after the EXPUNGE, want 1: %v", len(files), files)
+	if files := h.files(t, account); len(files) != 1 {
+		t.Errorf("%s has %d files after the EXPUNGE, want 1: %v", account, len(files), files)
 	}
-
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
-	h.deliver(t, "ana@a.test", "after")
-	h.message(t, "ana@a.test", "after")
-	h.message(t, "ana@a.test", "before it too")
 }
 
 // fill writes to a file until the disk is full.
