@@ -40,7 +40,8 @@ func (s *session) vanishedSince(modseq maildir.ModSeq, within wire.Ranges, floor
 		for i, r := range ranges {
 			gone[i] = wire.Range{First: uint32(r.First), Last: uint32(r.Last)}
 		}
-		return gone.Normal().Intersect(within)
+		// What the client will be told, or has been, of messages that it still counts is not here.
+		return wire.Without(gone.Normal().Intersect(within), v.uids)
 	}
 	if floor > 0 {
 		within = within.Intersect(wire.Ranges{{First: uint32(floor) + 1, Last: 1<<32 - 1}})

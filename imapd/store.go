@@ -29,9 +29,16 @@ func (s *session) store(r *request) error {
 		return errReadOnly
 	}
 	// The messages are those that the client knows now. Then the news of others, so that what comes
-	// back afterwards can be told apart from what we did.
+	// back afterwards can be told apart from what we did. What others did to these very messages is
+	// told with the outcome: before it, the client could not tell which came first.
 	uids, gone := s.view.uidsOf(ss)
-	if err := s.sync(syncOptions{expunge: r.uid, withUID: r.uid}); err != nil {
+	fresh := make(map[maildir.UID]bool)
+	put := func(m maildir.Message) bool {
+		_, ours := slices.BinarySearch(uids, m.UID)
+		fresh[m.UID] = ours
+		return ours
+	}
+	if err := s.sync(syncOptions{expunge: r.uid, withUID: r.uid, told: put, toldAll: true}); err != nil {
 		return err
 	}
 	known := len(uids)
@@ -39,22 +46,27 @@ func (s *session) store(r *request) error {
 		_, ok := s.view.state.Find(uid)
 		return !ok
 	})
-	gone = gone || len(uids) < known && !r.uid
+	gone = gone || len(uids) < known
 	if len(uids) == 0 {
-		if gone {
-			return maildir.ErrExpunged
-		}
-		return nil
+		return storeOutcome(r, o, nil, gone)
 	}
 	before := s.view.state
 	res, err := s.view.box.Store(s.ctx, uids, o.change)
 	if err != nil {
 		return err
 	}
-	if err := s.tellStored(r, o, before, uids, res); err != nil {
+	if err := s.tellStored(r, o, before, uids, fresh, res); err != nil {
 		return err
 	}
-	return s.storeOutcome(r, res, gone)
+	var modified wire.Ranges // in the numbers of the command
+	for _, uid := range res.Modified {
+		if r.uid {
+			modified.Add(uint32(uid))
+		} else if seq := s.view.seq(uid); seq != 0 {
+			modified.Add(seq)
+		}
+	}
+	return storeOutcome(r, o, modified, gone || len(res.Gone) > 0)
 }
 
 func (s *session) readStore(r *request) (o storeOrder, err error) {
@@ -107,41 +119,49 @@ func (s *session) readStore(r *request) (o storeOrder, err error) {
 }
 
 // tellStored sends the FETCH responses of STORE: the new flags of every message named, unless they
-// are unwanted and as expected. What others changed in the same moment is told like the rest.
-func (s *session) tellStored(r *request, o storeOrder, before *maildir.State, uids []maildir.UID, res maildir.StoreResult) error {
-	news := syncOptions{expunge: r.uid, withUID: r.uid}
-	if o.silent {
-		e := newExpectation(o.change, res.State.Keywords())
-		expected := make(map[maildir.UID]maildir.ModSeq, len(uids))
-		for _, uid := range uids {
-			if at, ok := res.State.Find(uid); ok && e.met(before, res.State.Message(at)) {
-				expected[uid] = res.State.Message(at).ModSeq
-			}
+// are unwanted and as expected. What others changed in the same moment is told like the rest; fresh
+// are the messages of which the client has not been told yet what others did before.
+func (s *session) tellStored(r *request, o storeOrder, before *maildir.State, uids []maildir.UID, fresh map[maildir.UID]bool, res maildir.StoreResult) error {
+	e := newExpectation(o.change, res.State.Keywords())
+	without := func(uid maildir.UID, list []maildir.UID) bool {
+		_, listed := slices.BinarySearch(list, uid)
+		return !listed
+	}
+	expected := make(map[maildir.UID]maildir.ModSeq, len(uids))
+	var tell []maildir.UID // whatever happened to them
+	for _, uid := range uids {
+		stored := without(uid, res.Modified) && without(uid, res.Gone)
+		at, ok := res.State.Find(uid)
+		if o.silent && stored && !fresh[uid] && ok && e.met(before, res.State.Message(at)) {
+			expected[uid] = res.State.Message(at).ModSeq
 		}
-		news.told = func(m maildir.Message) bool { return expected[m.UID] == m.ModSeq }
-		return s.sync(news)
+		// RFC 9051 6.4.6: the value is sent for each message, changed or not, but not for those that
+		// UNCHANGEDSINCE kept from being changed.
+		if !o.silent && stored || fresh[uid] {
+			tell = append(tell, uid)
+		}
 	}
-	// RFC 9051 6.4.6: the value is sent for each message, changed or not, but not for those that
-	// UNCHANGEDSINCE kept from being changed.
-	stored := slices.DeleteFunc(slices.Clone(uids), func(uid maildir.UID) bool {
-		_, refused := slices.BinarySearch(res.Modified, uid)
-		return refused
+	err := s.sync(syncOptions{
+		expunge: r.uid, withUID: r.uid, toldAll: !o.silent,
+		told: func(m maildir.Message) bool { return expected[m.UID] == m.ModSeq || !without(m.UID, tell) },
 	})
-	news.toldAll = true
-	news.told = func(m maildir.Message) bool {
-		_, ours := slices.BinarySearch(stored, m.UID)
-		return ours
-	}
-	if err := s.sync(news); err != nil {
+	if err != nil {
 		return err
 	}
-	if s.has(condstore) {
+	for k := range s.view.held { // expunged by others since: what we did is the last of them
+		if m := &s.view.held[k]; !without(m.UID, uids) {
+			if at, ok := res.State.Find(m.UID); ok {
+				*m = res.State.Message(at)
+			}
+		}
+	}
+	if len(tell) > 0 && s.has(condstore) {
 		s.settle()
 	}
-	for _, uid := range stored {
-		at, ok := s.view.state.Find(uid)
-		if seq := s.view.seq(uid); ok && seq != 0 {
-			s.writeFlagsOf(seq, s.view.state.Message(at), r.uid)
+	for _, uid := range tell {
+		if seq := s.view.seq(uid); seq != 0 {
+			m, _ := s.view.row(int(seq) - 1)
+			s.writeFlagsOf(seq, m, r.uid)
 		}
 	}
 	return nil
@@ -184,24 +204,17 @@ func (e expectation) met(before *maildir.State, m maildir.Message) bool {
 	return old.Flags == m.Flags && old.Keywords == m.Keywords
 }
 
-// storeOutcome makes the tagged answer of STORE.
-func (s *session) storeOutcome(r *request, res maildir.StoreResult, gone bool) error {
-	if len(res.Modified) > 0 {
-		// RFC 7162 3.1.3: the messages that somebody else had changed, in the numbers of the
-		// command.
-		var rs wire.Ranges
-		for _, uid := range res.Modified {
-			if r.uid {
-				rs.Add(uint32(uid))
-			} else if seq := s.view.seq(uid); seq != 0 {
-				rs.Add(seq)
-			}
-		}
-		r.code = "MODIFIED " + rs.String()
+// storeOutcome makes the tagged answer of STORE: which messages somebody else had changed (RFC 7162
+// 3.1.3), and whether some are gone (RFC 2180 4.2.1 to 4.2.3). UIDs that no message has are passed over
+// (RFC 9051 6.4.9).
+func storeOutcome(r *request, o storeOrder, modified wire.Ranges, gone bool) error {
+	switch {
+	case len(modified) > 0 && gone && !r.uid: // RFC 7162 3.1.3, the example with NO
+		return no("MODIFIED "+modified.String(), "Some of the messages no longer exist")
+	case len(modified) > 0:
+		r.code = "MODIFIED " + modified.String()
 		r.text = "Conditional STORE failed for some"
-		return nil
-	}
-	if gone || len(res.Gone) > 0 {
+	case gone && !r.uid && (!o.silent || o.change.UnchangedSince != nil):
 		return maildir.ErrExpunged
 	}
 	return nil

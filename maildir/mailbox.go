@@ -108,6 +108,10 @@ func (m *Mailbox) Close() { m.user.closeMailbox(m) }
 // the sessions. The caller holds the lock.
 func (m *Mailbox) publish(d *draft) *State {
 	m.index.Load().record(d)
+	// What was done is remembered before it can be seen: a session that finds the new
+	// state asks at once what led to it.
+	m.history.add(d)
+	m.vanished.add(d.gone, d.goneModSeq)
 	// Slots added to the table must be visible in the state it is asked about.
 	m.state.Store(d.State)
 	if len(d.added) > d.before.Len() {
@@ -120,8 +124,6 @@ func (m *Mailbox) publish(d *draft) *State {
 			m.names.add(d.State, sl, string(base))
 		}
 	}
-	m.history.add(d)
-	m.vanished.add(d.gone, d.goneModSeq)
 	if !d.empty() || d.recent != d.before.recent {
 		m.subs.notify()
 	}

@@ -32,7 +32,7 @@ type Change struct {
 
 // StoreResult says what Store could not do.
 type StoreResult struct {
-	State    *State // with the change in it
+	State    *State // with the change in it, whoever came next
 	Modified []UID  // excluded by UnchangedSince, ascending
 	Gone     []UID  // expunged by others meanwhile, ascending
 }
@@ -56,7 +56,9 @@ func (m *Mailbox) Store(ctx context.Context, uids []UID, c Change) (StoreResult,
 		}
 		uids = uids[n:]
 	}
-	res.State = m.State()
+	if res.State == nil {
+		res.State = m.State()
+	}
 	if m.user.store.cfg.FlagsDurable {
 		if err := m.lock.lock(ctx); err != nil {
 			return res, err
@@ -72,6 +74,7 @@ func (m *Mailbox) Store(ctx context.Context, uids []UID, c Change) (StoreResult,
 // renamed is a message whose file got another name.
 type renamed struct {
 	uid      UID
+	was      fileInfo // in the state when it was renamed
 	to       sighting
 	overflow KeywordSet
 	claimed  bool // a session took it as \Recent
@@ -130,6 +133,7 @@ func (m *Mailbox) storeSome(ctx context.Context, uids []UID, c Change, res *Stor
 		}
 	}
 	m.publishRenamed(done)
+	res.State = m.State()
 	if err == nil && len(uids) == storeChunk && m.disk.live {
 		// The events of our own renames, before the kernel's queue is full.
 		_, err = m.syncLocked(ctx)
@@ -150,6 +154,7 @@ func (m *Mailbox) storeOne(ctx context.Context, s *State, i int, c Change, set K
 		}
 		in := parseInfo(raw)
 		sl := now.slot(j)
+		r.was = now.blocks[sl.block()].where[sl.row()]
 		old := now.blocks[sl.block()].keywords[sl.row()]
 		flags, keywords := c.apply(in.flags, in.letters|old&^letterMask, set, now.keywords)
 		r.overflow = keywords &^ letterMask
@@ -237,10 +242,15 @@ func (m *Mailbox) publishRenamed(all []renamed) {
 		_, raw := splitName(r.to.name)
 		w := d.info(raw)
 		old := d.blocks[d.slot(i).block()].where[d.slot(i).row()]
+		if old != r.was && old.isNew() == r.to.isNew {
+			// A look at the disk came in between: it has seen our rename, and perhaps
+			// another program's after it.
+			w = old &^ unclaimed
+		}
 		switch {
 		case r.to.isNew:
 			w |= inNew
-		case old.isRecent() && !r.claimed:
+		case (old.isRecent() || r.was.isRecent()) && !r.claimed:
 			w |= unclaimed // it left new/, but not for a session that takes it
 		}
 		d.set(i, w, r.overflow, modseq)
@@ -302,7 +312,7 @@ func (m *Mailbox) ClaimRecent(ctx context.Context) ([]UID, error) {
 		if !where.isRecent() {
 			continue
 		}
-		r := renamed{uid: uid, overflow: s.blocks[sl.block()].keywords[sl.row()], claimed: true}
+		r := renamed{uid: uid, was: where, overflow: s.blocks[sl.block()].keywords[sl.row()], claimed: true}
 		if !where.isNew() {
 			base, in, _ := s.file(i)
 			r.to = sighting{isNew: false, name: base + in.raw}
@@ -315,7 +325,7 @@ func (m *Mailbox) ClaimRecent(ctx context.Context) ([]UID, error) {
 			if !strings.Contains(name, ":") {
 				r.to.name += ":2,"
 			}
-			if _, _, isNew := m.stateFile(uid); !isNew {
+			if r.was = m.where(uid); !r.was.isNew() {
 				return nil // another reader was faster
 			}
 			claimed = true
@@ -334,11 +344,11 @@ func (m *Mailbox) ClaimRecent(ctx context.Context) ([]UID, error) {
 	return uids, nil
 }
 
-// stateFile is State.file by UID, of the newest state.
-func (m *Mailbox) stateFile(uid UID) (base string, in info, isNew bool) {
+// where is where the newest state has a message; 0 when it has none.
+func (m *Mailbox) where(uid UID) fileInfo {
 	s := m.State()
 	if i, ok := s.Find(uid); ok {
-		return s.file(i)
+		return s.blocks[s.slot(i).block()].where[s.slot(i).row()]
 	}
-	return "", info{}, false
+	return 0
 }
