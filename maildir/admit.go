@@ -37,6 +37,7 @@ func (m *Mailbox) number(d *draft, arrivals []*arrival) error {
 	d.validity = m.uids.header.validity
 	guid := m.uids.header.guid
 	m.guid.Store(&guid)
+	arrivals = m.relisted(d, arrivals)
 	arrivals = slices.Concat(arrivals, m.renumber(d), m.listedByOthers(d))
 	known, unknown, back := splitArrivals(arrivals, d.next)
 	if back > 0 {
@@ -107,6 +108,7 @@ func (m *Mailbox) addArrivals(d *draft, all []*arrival) {
 		}
 		r.date = unknownDate
 		if a.stat != nil {
+			m.young.put(a, m.disk.confirmed)
 			r.date = a.stat.Mtime / 1e9
 			if r.stored != a.stat.Size {
 				// What the name says of the size is wrong, so both are.

@@ -106,6 +106,36 @@ func TestCase08BaseRenameKeepsTheUID(t *testing.T) {
 	}
 }
 
+// The same, right after the message came and before we looked again: by our own
+// append, by a copy, by a delivery that was just found.
+func TestCase08BaseRenameAtOnce(t *testing.T) {
+	h := newHarness(t).open()
+	h.append(h.inbox, 1, FlagSeen)
+	if _, err := h.inbox.Copy(h.ctx(), []UID{1}, h.inbox); err != nil {
+		t.Fatal(err)
+	}
+	h.put("cur/1700000001.M1P1.other:2,F", testMessage(7))
+	h.sync(h.inbox)
+	h.append(h.inbox, 1, FlagDraft)
+	for _, name := range h.files("cur") {
+		base, info := splitName(name)
+		h.rename("cur/"+name, "cur/"+base+",U=7"+info)
+	}
+	h.check(h.sync(h.inbox), "1 S", "2 S", "3 F", "4 D")
+	h.agrees(h.inbox.State())
+	if len(h.inbox.young) == 0 {
+		t.Error("nothing was young: the test shows nothing")
+	}
+	h.sync(h.inbox)
+	h.put("cur/1700000002.M1P1.other:2,F", testMessage(8))
+	h.sync(h.inbox)
+	h.put("cur/1700000003.M1P1.other:2,F", testMessage(9))
+	h.sync(h.inbox)
+	if len(h.inbox.young) > 1 {
+		t.Errorf("%d files stay young", len(h.inbox.young))
+	}
+}
+
 // The same, while nobody was looking.
 func TestCase08BaseRenameWhileClosed(t *testing.T) {
 	h := newHarness(t).open()

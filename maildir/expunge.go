@@ -24,14 +24,18 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []UID) ([]UID, error) {
 	if len(rows) == 0 {
 		return nil, nil
 	}
+	files, err := m.remover()
+	if err != nil {
+		return nil, m.fail("expunge", err)
+	}
+	defer files.close()
 	var gone []UID
 	var inNew, inCur bool
-	var err error
 	for _, i := range rows {
 		uid := s.uids[i]
 		e := m.onFileLocked(ctx, s, i, func(dir durable.Dir, name string) error {
 			inNew, inCur = inNew || dir == m.dir.new, inCur || dir == m.dir.cur
-			return m.unlinkOrKeep(dir, name)
+			return files.remove(dir, name)
 		})
 		if errors.Is(e, errUnsteady) {
 			err = e // of this message alone
@@ -43,7 +47,7 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []UID) ([]UID, error) {
 		}
 		gone = append(gone, uid)
 	}
-	if e := m.syncDirs(inNew, inCur); err == nil {
+	if e := errors.Join(files.sync(), m.syncDirs(inNew, inCur)); err == nil {
 		err = e
 	}
 	m.publishGone(gone)

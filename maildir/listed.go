@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 )
 
 // What other servers write into the uidlist.
@@ -203,6 +204,28 @@ func (m *Mailbox) renumber(d *draft) (arrivals []*arrival) {
 		d.remove(rows, m.nextModSeq())
 	}
 	return arrivals
+}
+
+// relisted gives those messages their new base whose rename the list knows and the
+// state does not, as a power cut took the end of the index's log. It returns the
+// other arrivals.
+func (m *Mailbox) relisted(d *draft, arrivals []*arrival) []*arrival {
+	return slices.DeleteFunc(arrivals, func(a *arrival) bool {
+		i, live := d.Find(a.uid)
+		if a.uid == 0 || !live {
+			return false
+		}
+		sl := d.slot(i)
+		was := (&findings{m: m, state: d.State}).knownFile(sl)
+		if was.ino == 0 || was.ino != a.file.ino {
+			return false
+		}
+		if _, err := m.dir.of(was.isNew).Stat(was.name); !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+		m.moved(d, d.replaceBase(i, a.base, d.GUID(i)), a.file)
+		return true
+	})
 }
 
 // readNews takes in what other servers wrote into the uidlist when no file of

@@ -63,7 +63,8 @@ type controlFiles struct {
 // lookout is what looks at the disk have found, and what they wait for.
 type lookout struct {
 	disk          diskView
-	lastConfirmed int64                // disk.confirmed of the look before, ns
+	lastConfirmed int64 // disk.confirmed of the look before, ns
+	young         youngFiles
 	doubles       map[string]time.Time // bases with two names, since when
 	absent        map[UID]absence      // missed by scans that were not exact
 	held          []event              // files that could not get UIDs

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"buzon/internal/durable"
@@ -207,19 +208,18 @@ func (m *Mailbox) renamedBases(ctx context.Context, d *draft, arrivals []*arriva
 	if len(arrivals) == 0 || len(missing) == 0 {
 		return arrivals, missing
 	}
-	byIno := map[uint64]slot{}
+	byIno := map[uint64][]slot{}
 	for _, sl := range missing {
 		if ino := d.blocks[sl.block()].ino[sl.row()]; ino != 0 {
-			byIno[ino] = sl
+			byIno[ino] = append(byIno[ino], sl)
 		}
 	}
 	renamed := map[UID]uidRecord{}
 	taken := map[slot]bool{}
 	kept := arrivals[:0]
 	for _, a := range arrivals {
-		sl, ok := byIno[a.file.ino]
-		i, live := d.rowOf(sl)
-		if !ok || !live || taken[sl] || !m.sameFile(d, sl, a) {
+		i, sl, ok := m.renamedTo(d, byIno[a.file.ino], taken, a)
+		if !ok {
 			kept = append(kept, a)
 			continue
 		}
@@ -241,7 +241,28 @@ func (m *Mailbox) renamedBases(ctx context.Context, d *draft, arrivals []*arriva
 	return kept, missing
 }
 
-func (m *Mailbox) sameFile(d *draft, sl slot, a *arrival) bool {
+// renamedTo finds which of the messages with a's inode a is: there are several
+// where a message was copied by a link.
+func (m *Mailbox) renamedTo(d *draft, candidates []slot, taken map[slot]bool, a *arrival) (row int, sl slot, ok bool) {
+	for _, c := range candidates {
+		i, live := d.rowOf(c)
+		if taken[c] || !live || !m.sameFile(d, i, a) {
+			continue
+		}
+		base, _ := d.blocks[c.block()].name(c.row())
+		likely := strings.HasPrefix(a.base, string(base))
+		if !ok || likely {
+			row, sl, ok = i, c, true
+		}
+		if likely {
+			break
+		}
+	}
+	return row, sl, ok
+}
+
+func (m *Mailbox) sameFile(d *draft, i int, a *arrival) bool {
+	sl := d.slot(i)
 	b, r := d.blocks[sl.block()], sl.row()
 	in := a.stat
 	if in == nil {
@@ -253,7 +274,31 @@ func (m *Mailbox) sameFile(d *draft, sl slot, a *arrival) bool {
 	}
 	size, date := b.stored[r], b.loadDate(r)
 	return (size < 0 || size == in.Size) && (date == unknownDate || date == in.Mtime/1e9) &&
-		in.Btime != 0 && in.Btime <= m.lastConfirmed
+		in.Btime != 0 && (in.Btime <= m.lastConfirmed || in.Btime == m.young[d.uids[i]])
+}
+
+// youngFiles are the birth times of messages' files that were born after the last
+// look: their own, so that one of them is known again when its base is changed
+// before the next look, and no other file on its inode is taken for it.
+type youngFiles map[UID]int64
+
+func (y *youngFiles) put(a *arrival, confirmed int64) {
+	if a.stat.Btime <= confirmed {
+		return
+	}
+	if *y == nil {
+		*y = youngFiles{}
+	}
+	(*y)[a.uid] = a.stat.Btime
+}
+
+// grow forgets the files that the last look has seen.
+func (y youngFiles) grow(confirmed int64) {
+	for uid, born := range y {
+		if born <= confirmed {
+			delete(y, uid)
+		}
+	}
 }
 
 // renameOdd gives names that cannot stand in a uidlist another base.

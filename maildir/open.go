@@ -195,6 +195,7 @@ func (m *Mailbox) fresh() error {
 	m.uids = uidlist{}
 	m.vanished.reset(s.highest)
 	m.lines.clear()
+	m.young = nil
 	clear(m.absent)
 	m.history.clear()
 	m.state.Store(s)

@@ -109,6 +109,104 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		name:         "TestCase31ExpungeKept",
+		undeleteDays: 7,
+		setup:        func(w *world) error { return w.fill("INBOX", "a", "b", "c") },
+		run: func(w *world) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				w.inFlight["a"], w.inFlight["c"] = true, true
+				_, err := m.Expunge(context.Background(), []UID{1, 3})
+				return err
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			kept, err := w.user.Expunged(context.Background())
+			if err != nil {
+				return err
+			}
+			// Both names may be there, but never none.
+			if n := len(kept) + len(ids["INBOX"]); n < 3 || done && len(kept) != 2 {
+				return fmt.Errorf("%q, and %d are kept", ids["INBOX"], len(kept))
+			}
+			return nil
+		},
+	},
+	{
+		name:         "Undelete",
+		undeleteDays: 7,
+		setup: func(w *world) error {
+			if err := w.fill("INBOX", "a", "b"); err != nil {
+				return err
+			}
+			delete(w.told, "INBOX")
+			return w.with("INBOX", func(m *Mailbox) error {
+				_, err := m.Expunge(context.Background(), []UID{1})
+				return err
+			})
+		},
+		run: func(w *world) error {
+			w.inFlight["a"] = true
+			n, err := w.user.Undelete(context.Background(), func(Expunged) bool { return true })
+			if err == nil && n != 1 {
+				err = fmt.Errorf("%d put back", n)
+			}
+			return err
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			kept, err := w.user.Expunged(context.Background())
+			if err != nil {
+				return err
+			}
+			if n := len(kept) + len(ids["INBOX"]); n < 2 || done && len(ids["INBOX"]) != 2 {
+				return fmt.Errorf("%q, and %d are kept", ids["INBOX"], len(kept))
+			}
+			return noDoubles(ids["INBOX"])
+		},
+	},
+	{
+		name:  "NewBase", // another program renames, we write the list again
+		setup: func(w *world) error { return w.fill("INBOX", "a", "b", "c") },
+		run: func(w *world) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				s := m.State()
+				base, in, _ := s.file(1)
+				if err := m.dir.cur.Rename(base+in.raw, m.dir.cur, base+",U=7"+in.raw); err != nil {
+					return err
+				}
+				if err := m.dir.cur.Sync(); err != nil { // as mbsync does
+					return err
+				}
+				return w.learn(m)
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			if err := same(ids["INBOX"], "a", "b", "c"); !done {
+				// Cut between the rename and the list the UID may be lost, not the message.
+				return noDoubles(ids["INBOX"])
+			} else {
+				return err
+			}
+		},
+	},
+	{
+		name: "RenameInbox",
+		setup: func(w *world) error {
+			return w.fill("INBOX", "a", "b", "c")
+		},
+		run: func(w *world) error {
+			delete(w.told, "INBOX")
+			return w.user.Rename(context.Background(), "INBOX", "Old")
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			all := slices.Concat(ids["INBOX"], ids["Old"])
+			if done && len(ids["Old"]) != 3 {
+				return fmt.Errorf("the new mailbox has %q", ids["Old"])
+			}
+			slices.Sort(all)
+			return same(all, "a", "b", "c")
+		},
+	},
+	{
 		name:  "TestCase32Store",
 		setup: func(w *world) error { return w.fill("INBOX", "a", "b", "c") },
 		run: func(w *world) error {

@@ -33,6 +33,8 @@ type world struct {
 	modseq   map[string]ModSeq // committed
 	kept     map[string]bool   // texts that must be somewhere, whatever happens
 	inFlight map[string]bool   // texts that may be there or not
+
+	undeleteDays int
 }
 
 func newWorld(t *testing.T) *world {
@@ -63,7 +65,7 @@ func (w *world) open() error {
 		return err
 	}
 	w.store, err = Open(Config{
-		MailDir: mail, StateDir: state, Host: "test", Now: w.fs.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		MailDir: mail, StateDir: state, Host: "test", Now: w.fs.Now, UndeleteDays: w.undeleteDays, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {
 		return err
@@ -147,6 +149,8 @@ type scenario struct {
 	run   func(w *world) error
 	// check looks at the recovered store; ids says which texts each mailbox has.
 	check func(w *world, done bool, ids map[string][]string) error
+
+	undeleteDays int
 }
 
 func TestPowerCut(t *testing.T) {
@@ -174,13 +178,14 @@ func TestPowerCut(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d power cuts survived", cuts)
+	fmt.Printf("%d power cuts survived\n", cuts)
 }
 
 // runCut runs a scenario up to a cut and checks what is found afterwards. done
 // says that the operation was finished before.
 func runCut(t *testing.T, sc scenario, after int, mode crashfs.Mode, seed uint64) (done bool, err error) {
 	w := newWorld(t)
+	w.undeleteDays = sc.undeleteDays
 	if err := w.open(); err != nil {
 		return false, err
 	}

@@ -124,6 +124,7 @@ func (m *Mailbox) syncLocked(ctx context.Context) (*State, error) {
 
 func (m *Mailbox) lookAndMerge(ctx context.Context) error {
 	m.lastConfirmed = m.disk.confirmed
+	m.young.grow(m.lastConfirmed)
 	found, exact, err := m.look()
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = m.reopen(); err == nil {

@@ -26,22 +26,46 @@ const (
 	dayLayout   = "2006-01-02"
 )
 
-// unlinkOrKeep removes a message's file, or puts it where expunged ones are kept.
-func (m *Mailbox) unlinkOrKeep(dir durable.Dir, name string) error {
-	u := m.user
-	if u.store.cfg.UndeleteDays <= 0 {
+// remover takes the files of expunged messages away: it removes them, or puts them
+// where they are kept.
+type remover struct {
+	mailbox *Mailbox
+	keep    durable.Dir // nil: they are removed
+}
+
+func (m *Mailbox) remover() (remover, error) {
+	r := remover{mailbox: m}
+	var err error
+	if m.user.store.cfg.UndeleteDays > 0 {
+		r.keep, err = m.user.keepDir(m.dirName)
+	}
+	return r, err
+}
+
+func (r remover) remove(dir durable.Dir, name string) error {
+	if r.keep == nil {
 		return dir.Remove(name)
 	}
-	keep, err := u.keepDir(m.dirName)
-	if err != nil {
-		return err
-	}
-	defer keep.Close()
-	err = dir.Rename(name, keep, name)
+	err := dir.Rename(name, r.keep, name)
 	if errors.Is(err, fs.ErrExist) {
-		err = dir.Rename(name, keep, u.store.namer.base(-1, -1)+":2,")
+		err = dir.Rename(name, r.keep, r.mailbox.user.store.namer.base(-1, -1)+":2,")
 	}
 	return err
+}
+
+// sync makes it durable that the files are kept. It comes before the sync of the
+// directories where they were, or a power cut could lose both names.
+func (r remover) sync() error {
+	if r.keep == nil {
+		return nil
+	}
+	return r.keep.Sync()
+}
+
+func (r remover) close() {
+	if r.keep != nil {
+		_ = r.keep.Close()
+	}
 }
 
 // keepDir opens today's directory of a folder, made where it is missing.

@@ -244,10 +244,40 @@ SyncState %s
 	}
 	sync()
 	s.sees(append(slices.Clone(atFirst), `6 \Seen`)...)
+	// The laptop flags one, removes another, and we flag a third: all goes both ways.
+	rename := func(dir, mark, to string) {
+		t.Helper()
+		found, err := filepath.Glob(filepath.Join(dir, "[cn]*", "*,U="+mark+":*"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("files with U=%s in %s: %q, %v", mark, dir, found, err)
+		}
+		base, _, _ := strings.Cut(filepath.Base(found[0]), ":2,")
+		if to == "" {
+			err = os.Remove(found[0])
+		} else {
+			err = os.Rename(found[0], filepath.Join(dir, "cur", base+to))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename(far, "1", ":2,FRS")
+	rename(far, "2", "")
+	s.session.do(`UID STORE 5 +FLAGS (\Flagged)`)
+	sync()
+	s.sees(`1 \Answered \Flagged \Seen`, `3 \Answered \Seen`, "4", `5 \Flagged \Seen`, `6 \Seen`)
+	if found, _ := filepath.Glob(filepath.Join(far, "cur", "*,U=5:2,FS")); len(found) != 1 {
+		t.Errorf("our flag did not reach the laptop: %q", found)
+	}
+	// It comes right after we put a message here ourselves.
+	text = "Subject: ours\r\n\r\nx\r\n"
+	s.session.do("APPEND INBOX (\\Seen) {%d+}\r\n%s", len(text), text)
+	sync()
+	s.sees(`1 \Answered \Flagged \Seen`, `3 \Answered \Seen`, "4", `5 \Flagged \Seen`, `6 \Seen`, `7 \Seen`)
 	// We move a marked message: its mark stays behind, or mbsync would stop.
 	s.session.do("UID MOVE 4 Archive")
 	sync()
-	s.sees("1", `2 \Seen`, `3 \Answered \Seen`, `5 \Seen`, `6 \Seen`)
+	s.sees(`1 \Answered \Flagged \Seen`, `3 \Answered \Seen`, `5 \Flagged \Seen`, `6 \Seen`, `7 \Seen`)
 }
 
 // procmail delivers into new/, and in its MH mode uses names again.

@@ -6,8 +6,10 @@
 //     in part, or not, or whole;
 //   - entries survive as they were at the directory's last Sync; each later change
 //     of a name may or may not survive, in no order between directories;
-//   - a rename is one change: never is a file lost by it; but between directories
-//     both names may survive when only the target was synced, as on btrfs.
+//   - a rename within a directory is one change. Between directories it is two, of
+//     which each is durable when its own directory is synced: both names may survive
+//     when only the target was, as on btrfs, and neither when only the source was.
+//     While neither was synced no file is lost by it: at worst both names survive.
 //
 // It is for tests.
 package crashfs
@@ -159,28 +161,28 @@ func (f *FS) loseNames(mode Mode, rng *rand.Rand) {
 		keep = rng.IntN(len(f.pending) + 1)
 	}
 	for i, c := range f.pending {
-		switch {
-		case mode == Nothing && c.doneParts() == 0, i >= keep:
-			// Not even half of it is durable, or the journal ends before it.
-			if c.doneParts() == 0 {
-				continue
+		whole := true
+		switch mode {
+		case Nothing:
+			whole = false
+		case Ordered:
+			whole = i < keep // the journal ends before the others
+		case Random:
+			whole = rng.IntN(2) == 0
+			if !whole && c.doneParts() == 0 && c.crosses() && rng.IntN(2) == 0 {
+				c.parts[1].keep() // the new name alone
 			}
-		case mode == Random && rng.IntN(2) == 0:
-			if c.doneParts() == 0 {
-				// Of a rename between directories the new name alone may survive.
-				if len(c.parts) == 2 && c.parts[0].dir != c.parts[1].dir && rng.IntN(2) == 0 {
-					c.parts[1].keep()
-				}
-			}
-			continue
-		case mode == Nothing:
-			continue
 		}
 		for k := range c.parts {
-			c.parts[k].keep()
+			if whole {
+				c.parts[k].keep()
+			}
 		}
 	}
 }
+
+// crosses reports a rename from one directory to another; parts[0] is the old name.
+func (c *change) crosses() bool { return len(c.parts) == 2 && c.parts[0].dir != c.parts[1].dir }
 
 func (c *change) doneParts() (n int) {
 	for _, p := range c.parts {
@@ -315,15 +317,10 @@ func (f *FS) change(parts ...part) {
 	f.pending = append(f.pending, &change{parts})
 }
 
-// syncDir makes the names of a directory durable. Of a rename out of it the new
-// name becomes durable as well: a file is never lost by it.
+// syncDir makes the names of a directory durable, and nothing elsewhere.
 func (f *FS) syncDir(d *inode) {
 	left := f.pending[:0]
 	for _, c := range f.pending {
-		// parts[0] is the old name of a rename.
-		if len(c.parts) == 2 && c.parts[0].dir == d {
-			c.parts[1].keep()
-		}
 		for i := range c.parts {
 			if c.parts[i].dir == d {
 				c.parts[i].keep()
