@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 func TestContains(t *testing.T) {
@@ -36,7 +38,7 @@ func TestContains(t *testing.T) {
 	}
 	// A match over the end of what is read in one go, at every place.
 	f := NewFinder("NEEDLÉX")
-	for _, chunk := range []int{minFinderChunk, maxFinderChunk} {
+	for _, chunk := range []int{minFoldChunk, maxFoldChunk} {
 		for n := chunk - 20; n < chunk+5; n++ {
 			text := strings.Repeat("é", n/2) + "needlé" + strings.Repeat("x", 100)
 			if got, err := f.In(strings.NewReader(text)); !got || err != nil {
@@ -58,6 +60,9 @@ func FuzzContains(f *testing.F) {
 		if got, err := Contains(strings.NewReader(text), needle); got != want || err != nil {
 			t.Errorf("Contains(%q, %q) = %t, %v, want %t", text, needle, got, err, want)
 		}
+		if got, err := Contains(iotest.OneByteReader(strings.NewReader(text)), needle); got != want || err != nil {
+			t.Errorf("Contains(%q, %q) = %t, %v byte by byte, want %t", text, needle, got, err, want)
+		}
 		if again := Fold(Fold(needle)); again != Fold(needle) {
 			t.Errorf("Fold(%q) = %q, and of that %q", needle, Fold(needle), again)
 		}
@@ -75,4 +80,17 @@ func TestFoldAll(t *testing.T) {
 			t.Errorf("Fold(%U) = %+q, and of its title case %+q", r, once, other)
 		}
 	}
+}
+
+// FuzzFold compares folding by pieces with folding the whole.
+func FuzzFold(f *testing.F) {
+	for _, s := range []string{"Hello café", "e\u0301\u0323 x\u0323\u0301", "ǅ ﬁ Å ΐ \u0344", "\xff\xc3", "日本語 ｶﾞ 각"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		want := strings.Map(unicode.ToTitle, norm.NFKD.String(strings.ToValidUTF8(s, nulReplacement)))
+		if got := Fold(s); got != want {
+			t.Errorf("Fold(%q) = %q, want %q", s, got, want)
+		}
+	})
 }
