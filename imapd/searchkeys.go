@@ -31,7 +31,8 @@ type candidate struct {
 	at      int // index in the state, −1 if expunged
 	m       maildir.Message
 	content content
-	finders map[*bodyText]*message.Finder // their buffers are for one goroutine
+	// searches keep buffers, which are for one goroutine.
+	searches map[*message.Needle]*message.TextSearch
 }
 
 // A searchReader reads the keys of one command (RFC 9051 6.4.4, section 9: search-key).
@@ -169,10 +170,10 @@ func (p *searchReader) argumentKey(name string) (k searchKey, ok bool) {
 		return p.header(field), true
 	case "BODY":
 		p.r.SP()
-		return p.body(), true
+		return p.contains(false), true
 	case "TEXT":
 		p.r.SP()
-		return p.anywhere(), true
+		return p.contains(true), true
 	}
 	return p.dateKey(name)
 }
