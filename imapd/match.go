@@ -20,6 +20,7 @@ const (
 type matching struct {
 	s     *session
 	key   searchKey
+	reads textReading
 	next  atomic.Int64 // batch that nobody has taken yet
 	found [][]int      // by batch
 
@@ -31,6 +32,7 @@ type matching struct {
 func (s *session) matching(r *request, key searchKey) ([]int, error) {
 	n := s.view.len()
 	m := &matching{s: s, key: key, found: make([][]int, (n+matchBatch-1)/matchBatch)}
+	m.reads.box, m.reads.state = s.view.box, s.view.state
 	var helpers sync.WaitGroup
 	if key.cost >= costHeader {
 		for range min(runtime.GOMAXPROCS(0), maxMatchers, len(m.found)) - 1 {
@@ -39,6 +41,7 @@ func (s *session) matching(r *request, key searchKey) ([]int, error) {
 	}
 	m.work(newProgress(s, r, n))
 	helpers.Wait()
+	m.reads.end()
 	var crash *crashError
 	if errors.As(m.err, &crash) {
 		panic(crash)
@@ -63,7 +66,7 @@ func (e *crashError) Error() string { return fmt.Sprintf("%v\n%s", e.value, e.st
 
 // work looks at one batch after the other; the session's own goroutine reports the progress.
 func (m *matching) work(p *progress) {
-	c := &candidate{s: m.s, content: content{s: m.s, box: m.s.view.box}}
+	c := &candidate{s: m.s, content: content{s: m.s, box: m.s.view.box}, reads: &m.reads}
 	defer c.content.close()
 	defer func() {
 		if v := recover(); v != nil {

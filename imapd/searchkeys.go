@@ -31,6 +31,8 @@ type candidate struct {
 	at      int // index in the state, −1 if expunged
 	m       maildir.Message
 	content content
+	reads   *textReading // nil: nothing is indexed
+	reader  *maildir.TextReader
 	// searches keep buffers, which are for one goroutine.
 	searches map[*message.Needle]*message.TextSearch
 }

@@ -32,6 +32,7 @@ type index struct {
 	snap    int64     // of the snapshot, roughly
 	checked fileStamp // of the snapshot when it was found sound, or written
 	cache   *parseFile
+	texts   textFiles
 
 	lastIntent uint64
 	retry      time.Time // when a broken index is begun anew
@@ -52,6 +53,10 @@ const (
 	giveUpTime = time.Minute
 )
 
+func newIndex(m *Mailbox, dir durable.Dir) *index {
+	return &index{mailbox: m, dir: dir, texts: textFiles{mailbox: m, dir: dir}}
+}
+
 // openIndex finds the mailbox's index and makes its state ours. Every trouble
 // with it is logged and costs a scan.
 func (m *Mailbox) openIndex() []*intent {
@@ -65,7 +70,7 @@ func (m *Mailbox) openIndex() []*intent {
 		return nil
 	}
 	m.guid.Store(&guid)
-	x := &index{mailbox: m, dir: dir}
+	x := newIndex(m, dir)
 	m.index.Store(x)
 	r, err := x.load()
 	if err == nil {
@@ -343,6 +348,9 @@ func (m *Mailbox) afterPublish(added int) {
 		m.adoptIndex()
 		return
 	}
+	if x.texts.grown(added) {
+		m.KeepTexts()
+	}
 	if m.openIntents > 0 || x.broken.Load() && m.user.store.now().Before(x.retry) {
 		return
 	}
@@ -364,7 +372,7 @@ func (m *Mailbox) adoptIndex() {
 		m.log("index cannot be used", "err", err)
 		return
 	}
-	x := &index{mailbox: m, dir: dir}
+	x := newIndex(m, dir)
 	if gens := x.generations(); len(gens) > 0 {
 		x.gen = gens[0]
 	}
@@ -393,6 +401,7 @@ func (x *index) close() {
 		x.log = nil
 	}
 	x.cache.close()
+	x.texts.close()
 	_ = x.dir.Close()
 }
 

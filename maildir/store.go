@@ -72,6 +72,9 @@ type Store struct {
 	closed bool
 
 	lingering int // users that nobody holds
+
+	gatherers chan struct{} // has one for each search that indexes what it reads
+	texts     textQueue
 }
 
 // Open opens the store. The directories are made where they are missing.
@@ -103,6 +106,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.boot = durable.BootID()
 	s.namer = newNamer(s.now, s.cfg.Host)
+	s.gatherers = make(chan struct{}, textGatherers)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if s.watch, err = newWatcher(); err != nil {
 		s.log.Warn("changes of other programs are looked for at intervals", "err", err, "dur", s.cfg.PollInterval)

@@ -43,6 +43,7 @@ var layers = map[string]int{
 	"internal/size":     1,
 	"mx/dns":            1,
 	"imapd/wire":        1,
+	"maildir/textindex": 1,
 }
 
 // support are packages for tests, which may import what they test.

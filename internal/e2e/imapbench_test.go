@@ -16,7 +16,8 @@ import (
 )
 
 // TestIMAPBench prints what IMAP commands cost on one large mailbox, ours beside
-// Dovecot's on equal trees, row by row in turns. `make bench-imap` runs it. Ours
+// Dovecot's on equal trees, row by row in turns. `make bench-imap` runs it, and with
+// BUZON_BENCH_ROWS only the rows that this regular expression matches. Ours
 // speaks TLS over TCP, Dovecot through a pipe: the ratios are none too good for us.
 func TestIMAPBench(t *testing.T) {
 	messages := fromEnv(t, "BUZON_BENCH_MESSAGES", 0)
@@ -34,8 +35,13 @@ func TestIMAPBench(t *testing.T) {
 	}
 	d.own(t)
 	child.Command(t, 10*time.Minute, "sync").Run()
+	o.start(t)
 	fmt.Printf("%d messages; load average %s\n%-42s %12s %12s %8s %8s\n", messages, loadAverage(), "", "dovecot", "buzon", "ratio", "wanted")
+	only := regexp.MustCompile(os.Getenv("BUZON_BENCH_ROWS"))
 	for _, row := range imapRows {
+		if !only.MatchString(row.what) {
+			continue
+		}
 		theirs, mine := row.measure(t, d), row.measure(t, o)
 		print := func(v float64) string { return fmt.Sprintf("%.3g %s", v, row.unit()) }
 		note := ""
