@@ -3,6 +3,7 @@ package imapd
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"buzon/imapd/wire"
@@ -204,17 +205,19 @@ func (p *searchReader) dateKey(name string) (k searchKey, ok bool) {
 // over, and again when that has grown.
 func (p *searchReader) setKey(set wire.Set, uid bool) searchKey {
 	saved := p.s.saved
-	var (
+	type found struct {
 		of *view
 		n  int
 		ss spans
-	)
+	}
+	var last atomic.Pointer[found] // goroutines share the key
 	return searchKey{costIndex, func(c *candidate) (bool, error) {
-		if v := c.s.view; v != of || v.len() != n {
-			of, n = v, v.len()
-			ss = v.any(set, uid, saved)
+		f := last.Load()
+		if v := c.s.view; f == nil || v != f.of || v.len() != f.n {
+			f = &found{v, v.len(), v.any(set, uid, saved)}
+			last.Store(f)
 		}
-		_, ok := slices.BinarySearchFunc(ss, c.i, func(sp span, i int) int {
+		_, ok := slices.BinarySearchFunc(f.ss, c.i, func(sp span, i int) int {
 			switch {
 			case sp.hi <= i:
 				return -1
@@ -235,15 +238,18 @@ func (p *searchReader) keyword(want bool) searchKey {
 		}
 		return searchKey{costIndex, lacksFlag(maildir.FlagForwarded)}
 	}
-	var (
+	type found struct {
 		of  *maildir.State
 		bit maildir.KeywordSet
-	)
+	}
+	var last atomic.Pointer[found]
 	return searchKey{costIndex, func(c *candidate) (bool, error) {
-		if st := c.s.view.state; st != of {
-			of, bit = st, keywordBit(st, name)
+		f := last.Load()
+		if st := c.s.view.state; f == nil || st != f.of {
+			f = &found{st, keywordBit(st, name)}
+			last.Store(f)
 		}
-		return (c.m.Keywords&bit != 0) == want, nil
+		return (c.m.Keywords&f.bit != 0) == want, nil
 	}}
 }
 
