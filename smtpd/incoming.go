@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"buzon/internal/limit"
 	"buzon/internal/message"
 	"buzon/internal/smtp"
+	"buzon/mx"
 	"buzon/smtpd/lda"
 )
 
@@ -33,6 +35,12 @@ var (
 	replyHarvest = smtp.NewReply(421, [3]int{4, 7, 0}, "Too many unknown recipients")
 	replyOneNull = smtp.NewReply(452, [3]int{4, 5, 3}, "A notification has one recipient only")
 )
+
+// Judge tells whom a message from a stranger may be believed to be from. It
+// must be safe for concurrent use, and end within seconds whatever the DNS does.
+type Judge interface {
+	Judge(ctx context.Context, a mx.Arrival) (mx.Verdict, error)
+}
 
 // incoming is the door for strangers: it takes mail for our users, and from
 // nobody for anybody else.
@@ -102,15 +110,32 @@ func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, erro
 		return nil, receiveError(err)
 	}
 	defer m.Close()
-	trace := received(t, in.cfg.Hostname, t.s.c)
+	verdict, err := in.judge(t, m)
+	switch {
+	case err != nil:
+		return nil, err
+	case verdict.Action == mx.Refuse:
+		return nil, verdict.Reply
+	}
+	trace := append(verdict.Fields, received(t, in.cfg.Hostname, t.s.c)...)
 	err = in.cfg.Local.Deliver(t.ctx, lda.Message{
-		ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(),
+		ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: verdict.Action == mx.Junk,
 	}, t.local)
 	if err != nil {
 		return nil, err
 	}
 	t.s.c.accepted()
 	return smtp.NewReply(250, [3]int{2, 0, 0}, "delivered as "+t.id), nil
+}
+
+// judge asks whether the message is whose it says it is.
+func (in *incoming) judge(t *transaction, m *spooled) (mx.Verdict, error) {
+	if in.cfg.Judge == nil {
+		return mx.Verdict{}, nil
+	}
+	return in.cfg.Judge.Judge(t.ctx, mx.Arrival{
+		ID: t.id, IP: t.s.c.ip, Helo: t.helo, From: t.env.From, To: t.env.To[0].Address, Content: m, Size: m.Size(),
+	})
 }
 
 // editStranger refuses a message that goes round in circles, and takes off

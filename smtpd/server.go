@@ -40,6 +40,7 @@ type Config struct {
 	Spool       Spool        // of submission
 	Guard       *limit.Guard // of submission
 	Conns       *limit.Conns
+	Judge       Judge // of port 25; nil believes everybody
 	Log         *slog.Logger
 
 	MaxSize       int64         // octets of a message; default 50 MiB

@@ -29,6 +29,7 @@ type config struct {
 	Listen    listenConfig               `toml:"listen"`
 	TLS       tlsConfig                  `toml:"tls"`
 	Limits    limitsConfig               `toml:"limits"`
+	Incoming  incomingConfig             `toml:"incoming"`
 	IMAP      imapConfig                 `toml:"imap"`
 	DNS       dnsConfig                  `toml:"dns"`
 	Outbound  outboundConfig             `toml:"outbound"`
@@ -76,6 +77,14 @@ type limitsConfig struct {
 	LoginFailuresPerMinute int `toml:"login_failures_per_minute"`
 	LoginFailuresPerDay    int `toml:"login_failures_per_day"`
 	PasswordChecks         int `toml:"password_checks"`
+}
+
+// incomingConfig says what is done with mail that nothing proves to be its
+// sender's.
+type incomingConfig struct {
+	DMARC             string   `toml:"dmarc"`
+	SPF               string   `toml:"spf"`
+	TrustedForwarders []string `toml:"trusted_forwarders"`
 }
 
 type imapConfig struct {
@@ -137,6 +146,7 @@ func defaults() *config {
 			IMAPPerUser: 30, IMAPPerUserAddress: 15,
 			LoginFailuresPerMinute: 10, LoginFailuresPerDay: 50,
 		},
+		Incoming: incomingConfig{DMARC: "enforce", SPF: "junk"},
 		IMAP:     imapConfig{PlaintextLogin: "never"},
 		Outbound: outboundConfig{Port: 25},
 		Queue: queueConfig{

@@ -21,6 +21,7 @@ func check(f *tomlfile.File, c *config) {
 		f.Problem([]string{"tls"}, "cert and key go together: name both files, or neither for a self-signed certificate")
 	}
 	checkLimits(f, c)
+	checkIncoming(f, c)
 	if login := c.IMAP.PlaintextLogin; login != "never" && login != "loopback" {
 		f.Problem([]string{"imap", "plaintext_login"}, "%q is not one of never, loopback", login)
 	}
@@ -141,6 +142,20 @@ func checkLimits(f *tomlfile.File, c *config) {
 	}
 	if l.PasswordChecks < 0 || l.PasswordChecks > 64 {
 		f.Problem([]string{"limits", "password_checks"}, "%d is not from 0 to 64; each takes 19 MiB of memory", l.PasswordChecks)
+	}
+}
+
+func checkIncoming(f *tomlfile.File, c *config) {
+	if dmarc := c.Incoming.DMARC; !slices.Contains([]string{"enforce", "junk", "none"}, dmarc) {
+		f.Problem([]string{"incoming", "dmarc"}, "%q is not one of enforce, junk, none", dmarc)
+	}
+	if spf := c.Incoming.SPF; spf != "junk" && spf != "none" {
+		f.Problem([]string{"incoming", "spf"}, "%q is not one of junk, none", spf)
+	}
+	for _, domain := range c.Incoming.TrustedForwarders {
+		if name, err := smtp.ParseDomain(domain); err != nil || strings.HasPrefix(name, "[") {
+			f.Problem([]string{"incoming", "trusted_forwarders"}, "%q is not a domain name", domain)
+		}
 	}
 }
 

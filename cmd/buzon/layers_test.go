@@ -31,6 +31,7 @@ var layers = map[string]int{
 	"mx/spf":           2,
 	"mx/dkim":          2,
 	"mx/dmarc":         2,
+	"mx/arc":           2,
 	"mx/mtasts":        2,
 	"mx/dane":          2,
 

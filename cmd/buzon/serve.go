@@ -82,6 +82,7 @@ type host struct {
 	accounts   *account.Directory
 	certs      *certs.Store
 	store      *maildir.Store
+	resolver   *dns.Client
 	client     *mx.Client
 	queue      *queue.Queue
 	incoming   *smtpd.Server // port 25
@@ -180,11 +181,10 @@ func (h *host) openOutbound() error {
 	if err != nil {
 		return configError{err}
 	}
-	resolver, err := dns.New(dns.Config{Servers: cfg.DNS.Servers, Trusted: cfg.DNS.Trusted, Log: h.log})
-	if err != nil {
+	if h.resolver, err = dns.New(dns.Config{Servers: cfg.DNS.Servers, Trusted: cfg.DNS.Trusted, Log: h.log}); err != nil {
 		return configError{err}
 	}
-	outbound.Resolver, outbound.Log = resolver, h.log
+	outbound.Resolver, outbound.Log = h.resolver, h.log
 	if h.client, err = mx.New(outbound); err != nil {
 		return configError{err}
 	}
@@ -205,6 +205,15 @@ func (h *host) openOutbound() error {
 // local is the way into the mailboxes.
 func (h *host) local() *lda.Local {
 	return lda.New(lda.Config{Store: h.store, Directory: h.accounts, Log: h.log})
+}
+
+// judge is who believes strangers, or does not.
+func (h *host) judge() *mx.Judge {
+	in := h.cfg.Incoming
+	return mx.NewJudge(mx.JudgeConfig{
+		Hostname: h.cfg.Hostname, Resolver: h.resolver, Log: h.log,
+		DMARC: mx.Enforcement(in.DMARC), SPF: mx.Enforcement(in.SPF), Trusted: in.TrustedForwarders,
+	})
 }
 
 // openServers makes what speaks with clients.
@@ -230,6 +239,7 @@ func (h *host) openServers() error {
 	incoming.TLS = h.certs.TLSConfig(certs.Options{NoTickets: true})
 	incoming.Conns = conns(cfg.Limits.SMTPConnections)
 	incoming.MaxRecipients = cfg.Limits.Recipients
+	incoming.Judge = h.judge()
 	h.incoming = smtpd.NewIncoming(incoming)
 
 	submission := base

@@ -213,11 +213,11 @@ func TestReload(t *testing.T) {
 	r.deliver("ana@buzon.test")
 
 	s.configure("domains = [\"buzon.test\", \"nuevo.test\"]\n", "[domain.\"nuevo.test\"]\ncatch_all = \"ana@buzon.test\"\n",
-		"[limits]\nquota = \"1 KiB\"\nrecipients = 7\n", "[log]\nlevel = \"debug\"\n")
+		"[limits]\nquota = \"4 KiB\"\nrecipients = 7\n", "[log]\nlevel = \"debug\"\n")
 	r.hangup <- syscall.SIGHUP
 	r.log.wait(t, "msg=reloaded", "these changes need a restart", "keys=limits.recipients")
 	r.deliver("anybody@nuevo.test")
-	if bytes, _ := r.quota("ana@buzon.test"); bytes != 1024 {
+	if bytes, _ := r.quota("ana@buzon.test"); bytes != 4096 {
 		t.Errorf("quota %d", bytes)
 	}
 	d := connect(t, r.addr("smtp"), false)

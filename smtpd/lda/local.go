@@ -1,5 +1,6 @@
 // Package lda is the local delivery agent: it puts messages into the INBOX of
-// accounts. It knows accounts and the store, and no protocol.
+// accounts, or where they keep their junk. It knows accounts and the store, and
+// no protocol.
 package lda
 
 import (
@@ -47,6 +48,7 @@ type Message struct {
 	Trace   []byte       // header fields that go on top, with CRLF
 	Content io.ReaderAt  // the message below them
 	Size    int64        // of Content
+	Junk    bool         // it goes to the account's junk mailbox, not to INBOX
 }
 
 var errOverQuota = smtp.NewReply(552, [3]int{5, 2, 2}, "The message is larger than the mailbox may be")
@@ -189,10 +191,15 @@ func (d *Delivery) stage(ctx context.Context, c *copyOf) (err error) {
 	return answer(err)
 }
 
-// commit delivers to INBOX. A detail after the user's name changes nothing:
-// sorting is the user's rules' business, not the sender's.
+// commit delivers to INBOX, or to the mailbox for junk. A detail after the
+// user's name changes nothing: sorting is the user's rules' business, not the
+// sender's.
 func (d *Delivery) commit(ctx context.Context, c *copyOf) error {
-	into, err := c.user.Deliver(ctx, c.staged, "INBOX", 0)
+	mailbox := "INBOX"
+	if d.message.Junk {
+		mailbox = junkMailbox(ctx, c.user)
+	}
+	into, err := c.user.Deliver(ctx, c.staged, mailbox, 0)
 	if err != nil {
 		return answer(err)
 	}
@@ -201,6 +208,21 @@ func (d *Delivery) commit(ctx context.Context, c *copyOf) error {
 	d.local.cfg.Log.Info("delivered", "id", d.message.ID, "from", d.message.From.String(), "to", c.to.To.String(),
 		"user", string(c.to.Target.Account), "mailbox", into, "size", size, "code", 250, "dur", time.Since(d.begun))
 	return nil
+}
+
+// junkMailbox is where a user keeps junk (RFC 6154 \Junk). The store delivers
+// to INBOX where there is no such mailbox.
+func junkMailbox(ctx context.Context, u *maildir.User) string {
+	list, err := u.Mailboxes(ctx)
+	if err != nil {
+		return "INBOX"
+	}
+	for _, m := range list {
+		if m.SpecialUse == `\Junk` {
+			return m.Name
+		}
+	}
+	return "Junk"
 }
 
 // envelopeFields keeps in the message what the envelope said: RFC 5321 4.4
