@@ -95,14 +95,8 @@ func (m *Mailbox) addArrivals(d *draft, all []*arrival) {
 	for _, a := range all {
 		_, raw := splitName(a.file.name)
 		r := row{uid: a.uid, ino: a.file.ino, base: a.base, modseq: modseq, where: d.info(raw), saved: now}
-		r.stored, r.size = nameSizes(a.base)
 		list := uidRecord{keys: a.keys}
-		if r.stored < 0 {
-			r.stored = parseSize(list.key('S'))
-		}
-		if r.size < 0 {
-			r.size = parseSize(list.key('W'))
-		}
+		r.stored, r.size = list.sizes(a.base)
 		if first {
 			r.saved = unknownDate // it came before us: the file's ctime knows
 		}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"sync/atomic"
+
+	"buzon/internal/durable"
 )
 
 // Messages are kept in columns, cut into blocks of blockRows. A place in them is
@@ -143,6 +145,8 @@ func (b *block) loadSize(i int) int64  { return atomic.LoadInt64(&b.size[i]) }
 func (b *block) loadDate(i int) int64  { return atomic.LoadInt64(&b.date[i]) }
 func (b *block) loadSaved(i int) int64 { return atomic.LoadInt64(&b.saved[i]) }
 
+func (b *block) loadStored(i int) int64 { return atomic.LoadInt64(&b.stored[i]) }
+
 func (b *block) loadCached(i int) int64 { return atomic.LoadInt64(&b.cached[i]) }
 
 // slot is a place in a mailbox's blocks.
@@ -159,6 +163,13 @@ type mapping struct{ _ byte }
 // first stays.
 func (b *block) learn(p *int64, unknown, value int64) {
 	atomic.CompareAndSwapInt64(p, unknown, value)
+}
+
+// learnFrom fills in what a look at the file tells.
+func (b *block) learnFrom(i int, in durable.Info) {
+	b.learn(&b.stored[i], -1, in.Size)
+	b.learn(&b.date[i], unknownDate, in.Mtime/1e9)
+	b.learn(&b.saved[i], unknownDate, in.Ctime/1e9)
 }
 
 // correctSize sets RFC822.SIZE as it was found to be.

@@ -76,7 +76,7 @@ func (s *State) traveller(i int) traveller {
 	sl := s.slot(i)
 	b, r := s.blocks[sl.block()], sl.row()
 	msg := s.Message(i)
-	stored := b.stored[r]
+	stored := b.loadStored(r)
 	size := b.loadSize(r)
 	if stored < 0 {
 		size = -1
@@ -194,7 +194,7 @@ func copyFile(dir durable.Dir, name string, to durable.Dir, newName string, u *U
 func (s *State) sizeOf(rows []int) (n int64) {
 	for _, i := range rows {
 		sl := s.slot(i)
-		n += max(0, s.blocks[sl.block()].stored[sl.row()])
+		n += max(0, s.blocks[sl.block()].loadStored(sl.row()))
 	}
 	return n
 }

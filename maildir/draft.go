@@ -33,7 +33,7 @@ func (m *Mailbox) draft() *draft {
 		uids: old.uids, slots: old.slots, blocks: slices.Clone(old.blocks), infos: m.infos,
 		validity: old.validity, next: old.next, highest: old.highest,
 		keywords: old.keywords, visible: old.visible, forwardedMask: old.forwardedMask,
-		unseen: old.unseen, deleted: old.deleted, recent: old.recent, bytes: old.bytes,
+		unseen: old.unseen, deleted: old.deleted, recent: old.recent, bytes: old.bytes, unsized: old.unsized,
 	}
 	n.firstUnseen.Store(old.firstUnseen.Load())
 	return &draft{State: n, before: old, own: map[int]bool{}}
@@ -73,6 +73,7 @@ func (d *draft) add(r row) slot {
 	d.next = max(d.next, r.uid+1)
 	d.highest = max(d.highest, r.modseq)
 	d.count(r.flags, r.where, r.stored, 1)
+	d.unsized = d.unsized || r.stored < 0
 	if r.flags&FlagSeen == 0 && d.firstUnseen.Load() == firstUnseenNone {
 		d.firstUnseen.Store(int32(len(d.uids)-1) + 2)
 	}
@@ -182,7 +183,7 @@ func (d *draft) remove(rows []int, modseq ModSeq) {
 		from = i + 1
 		sl := d.slot(i)
 		b, r := d.blocks[sl.block()], sl.row()
-		d.count(b.flags[r], b.where[r], b.stored[r], -1)
+		d.count(b.flags[r], b.where[r], max(0, b.loadStored(r)), -1)
 		d.gone = append(d.gone, d.uids[i])
 	}
 	keep(len(d.uids))
@@ -198,7 +199,7 @@ func (d *draft) replaceBase(i int, base, guid string) slot {
 	b, r := d.blocks[sl.block()], sl.row()
 	d.padSlots()
 	moved := row{
-		uid: d.uids[i], ino: b.ino[r], size: b.loadSize(r), stored: b.stored[r], date: b.loadDate(r), saved: b.loadSaved(r), cached: b.loadCached(r),
+		uid: d.uids[i], ino: b.ino[r], size: b.loadSize(r), stored: b.loadStored(r), date: b.loadDate(r), saved: b.loadSaved(r), cached: b.loadCached(r),
 		base: base, guid: guid, flags: b.flags[r], keywords: b.keywords[r], modseq: b.modseq[r], where: b.where[r],
 	}
 	to := d.place(moved)

@@ -15,6 +15,7 @@ type findings struct {
 	seen  []uint64 // bit per slot: a scan saw the file under its known name
 	bases map[string]*finding
 	fresh arrivalTable // files with a base of their own that no message has
+	crowd *crowd       // the same at a first look; nil otherwise
 	odd   []sighting   // names that cannot be served, and must get another
 }
 
@@ -42,6 +43,9 @@ func (f *findings) scanDir(isNew bool) error {
 	if f.seen == nil {
 		f.seen = make([]uint64, (len(f.state.blocks)*blockRows+63)/64)
 	}
+	if f.crowd == nil && f.m.isFirstLook() {
+		f.crowd = newCrowd()
+	}
 	dir := f.m.dir.of(isNew)
 	return dir.Scan(func(e durable.Entry) error {
 		if e.Type != 0 && e.Type != fs.ModeIrregular || len(e.Name) == 0 || e.Name[0] == '.' {
@@ -55,6 +59,12 @@ func (f *findings) scanDir(isNew bool) error {
 		if !usableName(e.Name) {
 			f.odd = append(f.odd, sighting{isNew, string(e.Name), e.Ino})
 			return nil
+		}
+		if f.crowd != nil {
+			if f.crowd.add(e.Name, isNew, e.Ino) == nil {
+				return nil
+			}
+			f.disband() // too many, or too little memory
 		}
 		f.sight(e, isNew)
 		return nil
@@ -94,6 +104,9 @@ func (f *findings) find(base string) *finding {
 	if x := f.bases[base]; x != nil {
 		return x
 	}
+	if f.crowd != nil {
+		return f.fromCrowd(base)
+	}
 	a := f.fresh.find([]byte(base))
 	if a == nil || a.taken() {
 		return nil
@@ -112,6 +125,9 @@ func (f *findings) isKnownName(sl slot, isNew bool, info []byte) bool {
 // finish completes the findings of a scan: messages that were not seen at all
 // get an empty one, and those with a second name their first as well.
 func (f *findings) finish(newOnly bool) {
+	if f.crowd != nil {
+		f.finishCrowd()
+	}
 	for _, x := range f.bases {
 		if x.known && (f.wasSeen(x.slot) || newOnly && !f.knownFile(x.slot).isNew) {
 			x.names = append([]sighting{f.knownFile(x.slot)}, x.names...)
@@ -196,5 +212,5 @@ func (f *findings) nothing() bool {
 			return false
 		}
 	}
-	return len(f.odd) == 0 && len(f.fresh.all) == 0
+	return len(f.odd) == 0 && len(f.fresh.all) == 0 && f.crowd == nil
 }

@@ -235,24 +235,32 @@ func (m *Mailbox) compact() error {
 		x.broken.Store(true)
 		return nil
 	}
-	h := &snapshotHead{
-		validity: s.validity, next: s.next, highest: s.highest, unseen: s.unseen, deleted: s.deleted, recent: s.recent,
-		bytes: s.bytes, firstUnseen: s.firstUnseen.Load(), keywords: s.keywords, infos: rawInfos(m.infos), uids: m.accounted(),
-		folder: m.folderIno,
-	}
-	if x.cache != nil {
-		h.cacheEnd = x.cache.end()
-	}
-	m.vanished.mu.Lock()
-	h.vanished.floor, h.vanished.gone = m.vanished.floor, m.vanished.gone
-	m.vanished.mu.Unlock()
+	h := &snapshotHead{}
+	m.describeSnapshot(h, s)
 	gen := x.gen + 1
-	_ = x.dir.Remove(snapshotName(gen))
-	_ = x.dir.Remove(logName(gen))
+	x.removeGeneration(gen)
 	if err := writeSnapshot(x.dir, gen, s, h); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
 	return x.use(gen, s)
+}
+
+// describeSnapshot fills in what the head of a snapshot of s says beside the rows.
+func (m *Mailbox) describeSnapshot(h *snapshotHead, s *State) {
+	h.validity, h.next, h.highest = s.validity, s.next, s.highest
+	h.unseen, h.deleted, h.recent, h.firstUnseen = s.unseen, s.deleted, s.recent, s.firstUnseen.Load()
+	h.keywords, h.infos, h.uids, h.folder = s.keywords, rawInfos(m.infos), m.accounted(), m.folderIno
+	if x := m.index.Load(); x.cache != nil {
+		h.cacheEnd = x.cache.end()
+	}
+	m.vanished.mu.Lock()
+	defer m.vanished.mu.Unlock()
+	h.vanished.floor, h.vanished.gone = m.vanished.floor, m.vanished.gone
+}
+
+func (x *index) removeGeneration(gen uint64) {
+	_ = x.dir.Remove(snapshotName(gen))
+	_ = x.dir.Remove(logName(gen))
 }
 
 // use makes a snapshot that was written the one that is served.
@@ -268,7 +276,9 @@ func (x *index) use(gen uint64, old *State) error {
 	}
 	s.generation, s.infos = old.generation, m.infos
 	s.keywords, s.visible, s.forwardedMask = old.keywords, old.visible, old.forwardedMask
-	s.uids = old.uids // the same, and shared already
+	if len(old.uids) == len(s.uids) {
+		s.uids = old.uids // the same, and shared already
+	}
 	last := x.gen
 	x.gen = gen
 	x.sync.Lock()
@@ -289,8 +299,7 @@ func (x *index) use(gen uint64, old *State) error {
 	x.broken.Store(false)
 	for _, g := range x.generations() {
 		if g <= last {
-			_ = x.dir.Remove(snapshotName(g))
-			_ = x.dir.Remove(logName(g))
+			x.removeGeneration(g)
 		}
 	}
 	return nil
@@ -335,8 +344,7 @@ func (x *index) giveUp(err error) {
 	x.retry = x.mailbox.user.store.now().Add(giveUpTime)
 	x.mailbox.log("index cannot be written", "err", err)
 	for _, g := range x.generations() {
-		_ = x.dir.Remove(snapshotName(g))
-		_ = x.dir.Remove(logName(g))
+		x.removeGeneration(g)
 	}
 	_ = x.dir.Sync()
 }
@@ -363,14 +371,29 @@ func (m *Mailbox) afterPublish(added int) {
 
 // adoptIndex begins the index of a mailbox that had no GUID when it was opened.
 func (m *Mailbox) adoptIndex() {
-	if m.user.state == nil || m.ID() == "" || m.indexless {
+	if m.indexOf(m.ID()) == nil {
 		return
 	}
-	dir, err := openOrMake(m.user.state, m.ID(), 0o700)
+	if err := m.compact(); err != nil {
+		m.log("index cannot be used", "err", err)
+		m.dropIndex()
+	}
+}
+
+// indexOf returns the mailbox's index, begun when it had none; nil where none can be
+// kept.
+func (m *Mailbox) indexOf(guid string) *index {
+	if x := m.index.Load(); x != nil {
+		return x
+	}
+	if m.user.state == nil || guid == "" || m.indexless {
+		return nil
+	}
+	dir, err := openOrMake(m.user.state, guid, 0o700)
 	if err != nil {
 		m.indexless = true
 		m.log("index cannot be used", "err", err)
-		return
+		return nil
 	}
 	x := newIndex(m, dir)
 	if gens := x.generations(); len(gens) > 0 {
@@ -379,10 +402,7 @@ func (m *Mailbox) adoptIndex() {
 	_ = dir.Remove(parseFileName)
 	x.cache = openParseFile(dir, m.State(), 0)
 	m.index.Store(x)
-	if err := m.compact(); err != nil {
-		m.log("index cannot be used", "err", err)
-		m.dropIndex()
-	}
+	return x
 }
 
 func (m *Mailbox) dropIndex() {

@@ -106,11 +106,16 @@ func (m *Mailbox) readUIDs(d *draft, arrivals []*arrival) error {
 	case d.validity != 0 && m.uids.header.validity != d.validity:
 		return errNewValidity
 	}
-	if m.uids.header.guid == "" {
-		m.uids.header.guid = newGUID()
-		return m.uids.rewrite(m.dir.folder, func(uidRecord) (uidRecord, bool) { return uidRecord{}, true }, m.user.filePerm)
+	return m.needGUID()
+}
+
+// needGUID gives the folder a GUID where its uidlist has none.
+func (m *Mailbox) needGUID() error {
+	if m.uids.header.guid != "" {
+		return nil
 	}
-	return nil
+	m.uids.header.guid = newGUID()
+	return m.uids.rewrite(m.dir.folder, func(uidRecord) (uidRecord, bool) { return uidRecord{}, true }, m.user.filePerm)
 }
 
 // listedByOthers returns the files that got their UIDs from another server since we

@@ -179,7 +179,7 @@ func (e *encoder) row(s *State, i int) {
 	e.uint(uint64(s.uids[i]))
 	e.uint(b.ino[r])
 	e.int(b.loadSize(r))
-	e.int(b.stored[r])
+	e.int(b.loadStored(r))
 	e.int(b.loadDate(r))
 	e.int(b.loadSaved(r))
 	e.text(string(b.fullName(r)))

@@ -25,9 +25,9 @@ type arrival struct {
 	keys string
 }
 
-// statArrivals is how many new files are looked at one by one; in a first scan
-// of more than these, dates are read when they are asked for.
-const statArrivals = 20_000
+// statArrivals is how many new files are looked at one by one; of more than these
+// dates, and sizes that their names do not tell, are read when they are asked for.
+const statArrivals = 100
 
 // merge makes the state say what the findings say. Removals wait unless they are
 // exact.
@@ -38,7 +38,7 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 	}
 	m.renameOdd(f)
 	m.recheckDoubles(f)
-	if len(f.bases) == 0 && len(f.fresh.all) == 0 && len(m.absent) == 0 {
+	if len(f.bases) == 0 && len(f.fresh.all) == 0 && len(m.absent) == 0 && f.crowd == nil {
 		return nil
 	}
 	d := m.draft()
@@ -67,6 +67,9 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 	}
 	f.fresh.table = nil
 	arrivals = m.statArrivals(arrivals)
+	if f.crowd != nil {
+		return m.admitCrowd(ctx, f.crowd, arrivals)
+	}
 	arrivals, missing = m.renamedBases(ctx, d, arrivals, missing)
 	if len(arrivals) > 0 {
 		err := m.admit(ctx, d, arrivals)
@@ -125,7 +128,8 @@ func (m *Mailbox) moved(d *draft, sl slot, to sighting) {
 func (m *Mailbox) statArrivals(all []*arrival) []*arrival {
 	kept := all[:0]
 	for _, a := range all {
-		if stored, _ := nameSizes(a.base); stored >= 0 && len(all) > statArrivals {
+		if a.file.ino != 0 && len(all) > statArrivals {
+			// A scan saw it, and that it is a file.
 			kept = append(kept, a)
 			continue
 		}
@@ -272,7 +276,7 @@ func (m *Mailbox) sameFile(d *draft, i int, a *arrival) bool {
 		}
 		in = &now
 	}
-	size, date := b.stored[r], b.loadDate(r)
+	size, date := b.loadStored(r), b.loadDate(r)
 	return (size < 0 || size == in.Size) && (date == unknownDate || date == in.Mtime/1e9) &&
 		in.Btime != 0 && (in.Btime <= m.lastConfirmed || in.Btime == m.young[d.uids[i]])
 }

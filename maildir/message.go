@@ -188,8 +188,9 @@ func (m *Mailbox) openRow(ctx context.Context, s *State, i int) (*File, error) {
 	}
 	sl := s.slot(i)
 	b, r := s.blocks[sl.block()], sl.row()
-	size := b.loadSize(r)
-	if size == in.Size && (b.stored[r] == in.Size || b.stored[r] < 0) {
+	size, stored := b.loadSize(r), b.loadStored(r)
+	b.learnFrom(r, in)
+	if size == in.Size && (stored == in.Size || stored < 0) {
 		return &File{f, in.Size, f.Close}, nil
 	}
 	// Line ends must be converted, or the name's sizes are wrong, or there are none.
@@ -238,7 +239,6 @@ func (m *Mailbox) readDate(s *State, i int, load func(*block, int) int64) (time.
 	}
 	sl := s.slot(i)
 	b, r := s.blocks[sl.block()], sl.row()
-	b.learn(&b.date[r], unknownDate, in.Mtime/1e9)
-	b.learn(&b.saved[r], unknownDate, in.Ctime/1e9)
+	b.learnFrom(r, in)
 	return time.Unix(load(b, r), 0).UTC(), nil
 }

@@ -94,7 +94,13 @@ func nameTime(base string) (t arrivalTime) {
 
 // compare orders two arrivals; of the same time the base decides.
 func (t arrivalTime) compare(o arrivalTime, base, oBase string) int {
-	return cmp.Or(cmp.Compare(t.sec, o.sec), cmp.Compare(t.usec, o.usec), strings.Compare(base, oBase))
+	switch {
+	case t.sec != o.sec:
+		return cmp.Compare(t.sec, o.sec)
+	case t.usec != o.usec:
+		return cmp.Compare(t.usec, o.usec)
+	}
+	return strings.Compare(base, oBase)
 }
 
 // A namer makes bases that no other process makes: containers run many servers

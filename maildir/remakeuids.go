@@ -42,25 +42,34 @@ func (s *State) record(i int, uid UID) uidRecord {
 	return r
 }
 
-// createUIDs makes the first uidlist of a folder, from Courier's where there is
-// one.
-func (m *Mailbox) createUIDs(arrivals []*arrival, cause error) error {
+// newList decides on the header of a folder's first uidlist, and on its first lines:
+// those of Courier's where there is one. A list that cannot be used is put aside.
+func (m *Mailbox) newList(cause error) (uidHeader, []uidRecord, error) {
 	if errors.Is(cause, errUIDList) {
 		m.log("uidlist cannot be used: the mailbox gets a new UIDVALIDITY", "err", cause)
 		aside := fmt.Sprintf("%s.broken.%d", uidlistFile, m.user.store.now().Unix())
 		if err := m.dir.folder.Rename(uidlistFile, m.dir.folder, aside); err != nil {
-			return fmt.Errorf("put broken uidlist aside: %w", err)
+			return uidHeader{}, nil, fmt.Errorf("put broken uidlist aside: %w", err)
 		}
 	}
 	h, records := readCourierUIDs(m.dir.folder)
 	if h.validity == 0 {
 		v, err := nextUIDValidity(m.user.root, m.user.store.now(), m.user.filePerm)
 		if err != nil {
-			return err
+			return uidHeader{}, nil, err
 		}
 		h = uidHeader{validity: v, next: 1}
 	}
 	h.guid = newGUID()
+	return h, records, nil
+}
+
+// createUIDs makes the first uidlist of a folder.
+func (m *Mailbox) createUIDs(arrivals []*arrival, cause error) error {
+	h, records, err := m.newList(cause)
+	if err != nil {
+		return err
+	}
 	byBase := map[string]UID{}
 	for _, r := range records {
 		byBase[r.base] = r.uid

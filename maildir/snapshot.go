@@ -57,6 +57,7 @@ type snapshotHead struct {
 	deleted     int
 	recent      int
 	bytes       int64
+	unsized     bool
 	firstUnseen int32
 	keywords    keywordTable
 	infos       []string
@@ -82,6 +83,7 @@ func (h *snapshotHead) encode() []byte {
 	e.uint(uint64(h.deleted))
 	e.uint(uint64(h.recent))
 	e.int(h.bytes)
+	e.bool(h.unsized)
 	e.int(int64(h.firstUnseen))
 	e.texts(h.keywords)
 	e.texts(h.infos)
@@ -100,7 +102,8 @@ func decodeSnapshotHead(data []byte) (*snapshotHead, error) {
 		h.blocks[i] = blockSum{uint32(d.uint()), uint32(d.uint())}
 	}
 	h.uidsCRC, h.validity, h.next, h.highest = uint32(d.uint()), uint32(d.uint()), UID(d.uint()), ModSeq(d.uint())
-	h.unseen, h.deleted, h.recent, h.bytes, h.firstUnseen = int(d.uint()), int(d.uint()), int(d.uint()), d.int(), int32(d.int())
+	h.unseen, h.deleted, h.recent = int(d.uint()), int(d.uint()), int(d.uint())
+	h.bytes, h.unsized, h.firstUnseen = d.int(), d.bool(), int32(d.int())
 	h.keywords, h.infos, h.uids, h.folder, h.cacheEnd = d.texts(), d.texts(), d.uidlist(), d.uint(), d.int()
 	d.vanished(&h.vanished)
 	if d.bad || len(d.data) != 0 || h.rows < 0 || (h.rows+blockRows-1)/blockRows != len(h.blocks) || len(h.keywords) > maxKeywords {
@@ -147,7 +150,7 @@ func createSnapshot(dir durable.Dir, gen uint64, h *snapshotHead, rows int) (*sn
 }
 
 func newSnapshotWriter(out io.Writer, h *snapshotHead, rows int) *snapshotWriter {
-	h.rows, h.blocks = 0, make([]blockSum, 0, rows/blockRows+1)
+	h.rows, h.bytes, h.unsized, h.blocks = 0, 0, false, make([]blockSum, 0, rows/blockRows+1)
 	w := &snapshotWriter{out: bufio.NewWriterSize(out, snapshotBuffer), head: h, uids: make([]UID, 0, rows)}
 	w.rec = make([]byte, blockBytes)
 	w.block = blockAt(w.rec)
@@ -169,6 +172,8 @@ func (w *snapshotWriter) add(r *row, name []byte) {
 	b.names = append(b.names, name...)
 	b.nameEnd[i] = uint32(len(b.names))
 	w.uids = append(w.uids, r.uid)
+	w.head.bytes += max(0, r.stored)
+	w.head.unsized = w.head.unsized || r.stored < 0
 }
 
 // endBlock writes the block out and begins the next.
@@ -209,10 +214,10 @@ func (w *snapshotWriter) finish() error {
 	return cmp.Or(w.err, w.out.Flush())
 }
 
-// close finishes the file and syncs it, but not the directory.
-func (w *snapshotWriter) close() error {
+// close finishes the file, and syncs it if it shall, but not the directory.
+func (w *snapshotWriter) close(sync bool) error {
 	err := w.finish()
-	if err == nil {
+	if err == nil && sync {
 		err = w.file.Sync()
 	}
 	return cmp.Or(err, w.file.Close())
@@ -233,7 +238,7 @@ func writeSnapshot(dir durable.Dir, gen uint64, s *State, h *snapshotHead) error
 		return err
 	}
 	w.addAll(s)
-	if err := w.close(); err != nil {
+	if err := w.close(true); err != nil {
 		_ = dir.Remove(snapshotName(gen))
 		return err
 	}
@@ -245,7 +250,7 @@ func (w *snapshotWriter) addAll(s *State) {
 		sl := s.slot(i)
 		b, r := s.blocks[sl.block()], sl.row()
 		w.add(&row{
-			uid: s.uids[i], ino: b.ino[r], size: b.loadSize(r), stored: b.stored[r], date: b.loadDate(r), saved: b.loadSaved(r),
+			uid: s.uids[i], ino: b.ino[r], size: b.loadSize(r), stored: b.loadStored(r), date: b.loadDate(r), saved: b.loadSaved(r),
 			cached: b.loadCached(r), flags: b.flags[r], keywords: b.keywords[r], modseq: b.modseq[r], where: b.where[r],
 		}, b.fullName(r))
 	}
@@ -395,7 +400,7 @@ func (b *block) sound(uids []UID, infos int) bool {
 func (h *snapshotHead) state(m *Mailbox, blocks []*block, uids []UID) (*State, error) {
 	s := &State{
 		mailbox: m, blocks: blocks, uids: uids, validity: h.validity, next: h.next, highest: h.highest,
-		unseen: h.unseen, deleted: h.deleted, recent: h.recent, bytes: h.bytes,
+		unseen: h.unseen, deleted: h.deleted, recent: h.recent, bytes: h.bytes, unsized: h.unsized,
 	}
 	last := UID(0)
 	for _, uid := range uids {

@@ -27,7 +27,8 @@ type State struct {
 	forwardedMask KeywordSet
 
 	unseen, deleted, recent int
-	bytes                   int64 // on disk; files of unknown size not counted
+	bytes                   int64 // on disk
+	unsized                 bool  // bytes must be added up: the sizes of some files were not known
 	firstUnseen             atomic.Int32
 }
 
@@ -138,8 +139,25 @@ func (s *State) Deleted() int { return s.deleted }
 // Recent counts the messages that no session has claimed yet.
 func (s *State) Recent() int { return s.recent }
 
-// Bytes is the size of all files.
-func (s *State) Bytes() int64 { return s.bytes }
+// Bytes is the size of all files. Those whose names do not tell it are looked at,
+// once.
+func (s *State) Bytes() int64 {
+	if !s.unsized {
+		return s.bytes
+	}
+	total := int64(0)
+	for i := range s.uids {
+		sl := s.slot(i)
+		b, r := s.blocks[sl.block()], sl.row()
+		n := b.loadStored(r)
+		if n < 0 {
+			_, _ = s.mailbox.readDate(s, i, (*block).loadDate)
+			n = b.loadStored(r)
+		}
+		total += max(n, 0) // one that is gone is about to leave
+	}
+	return total
+}
 
 // FirstUnseen returns the first row without \Seen, or -1.
 func (s *State) FirstUnseen() int {

@@ -215,6 +215,7 @@ func (m *Mailbox) scan() (found *findings, exact bool, err error) {
 		newOnly = len(m.absent) == 0
 	}
 	for range scanTries {
+		found.discard()
 		found = m.newFindings()
 		if err := found.scanDir(true); err != nil {
 			return nil, false, err

@@ -151,6 +151,19 @@ func (r uidRecord) key(k byte) string {
 	return ""
 }
 
+// sizes are those of the message, from its base or else from the line; -1: neither
+// tells.
+func (r uidRecord) sizes(base string) (stored, virtual int64) {
+	stored, virtual = nameSizes(base)
+	if stored < 0 {
+		stored = parseSize(r.key('S'))
+	}
+	if virtual < 0 {
+		virtual = parseSize(r.key('W'))
+	}
+	return stored, virtual
+}
+
 // appendTo appends the record's line, as version 3 has it.
 func (r uidRecord) appendTo(b []byte) []byte {
 	b = strconv.AppendUint(b, uint64(r.uid), 10)
