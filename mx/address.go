@@ -30,7 +30,10 @@ var embedding = []struct {
 	{netip.MustParsePrefix("2002::/16"), 2},     // 6to4, RFC 3056
 }
 
-// public reports whether addr may be dialled because a stranger's DNS says so.
+// Public reports whether addr may be dialled because a stranger's DNS says so.
+func Public(addr netip.Addr) bool { return public(addr) }
+
+// public is Public.
 func public(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	if !addr.IsValid() || addr.IsUnspecified() || addr.IsLoopback() || addr.IsPrivate() || addr.IsMulticast() ||

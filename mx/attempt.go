@@ -62,7 +62,7 @@ func (a *attempt) run(ctx context.Context) {
 			return
 		}
 	}
-	hops, f := a.c.router.route(ctx, domain)
+	hops, f := a.c.router.route(ctx, domain, a.env.TLS)
 	if f != nil {
 		a.note(f)
 		a.log(hop{host: domain}, netip.Addr{}, nil, f, start)
@@ -84,8 +84,13 @@ func (a *attempt) spent() bool {
 // over: because all is said, or because no other host may be tried.
 func (a *attempt) host(ctx context.Context, h hop) (over bool) {
 	start := time.Now()
-	addrs, f := a.c.router.addresses(ctx, h)
+	addrs, answer, f := a.c.router.addresses(ctx, h)
+	if f == nil {
+		h.policy, f = a.c.router.hostPolicy(ctx, h, answer, a.env.TLS)
+		a.reportPolicy(h, f)
+	}
 	if f != nil {
+		f.host, f.policy = h.host, h.policy.String()
 		a.note(f)
 		a.log(h, netip.Addr{}, nil, f, start)
 		return f.stop || ctx.Err() != nil
@@ -137,6 +142,7 @@ func (a *attempt) session(ctx context.Context, h hop, addr netip.Addr, plain boo
 	a.addresses++
 	a.sessions++
 	s, f := a.c.open(ctx, conn, h, netip.AddrPortFrom(addr, h.port), plain)
+	a.reportSession(h, addr, s, f)
 	if f != nil {
 		return a.ended(h, addr, nil, f, start)
 	}
@@ -154,7 +160,7 @@ func noRoute(f *failure) bool {
 // ended logs what came of one address, and says in the failure whose it is.
 func (a *attempt) ended(h hop, addr netip.Addr, s *session, f *failure, start time.Time) *failure {
 	if f != nil {
-		f.host, f.remote = h.host, netip.AddrPortFrom(addr, h.port).String()
+		f.host, f.remote, f.policy = h.host, netip.AddrPortFrom(addr, h.port).String(), h.policy.String()
 		if s != nil {
 			f.tls = s.tlsName()
 		}
@@ -184,7 +190,7 @@ func (a *attempt) deliver(s *session, h hop, addr netip.Addr) *failure {
 				again = append(again, i)
 			default:
 				a.settle(i, smtp.Result{
-					Reply: reply, Host: h.host, Remote: netip.AddrPortFrom(addr, h.port).String(), TLS: s.tlsName(),
+					Reply: reply, Host: h.host, Remote: netip.AddrPortFrom(addr, h.port).String(), TLS: s.tlsName(), Policy: h.policy.String(),
 				})
 			}
 		}
@@ -219,6 +225,8 @@ func (a *attempt) fits(s *session) *failure {
 	case s.ext.maxSize > 0 && a.content.octets > s.ext.maxSize: // RFC 1870 6.1
 		return permanent(552, 3, 4, fmt.Sprintf("The message of %d bytes is larger than the %d that the mail host takes",
 			a.content.octets, s.ext.maxSize), errors.New("SIZE"))
+	case a.env.TLS == smtp.TLSRequired && !s.ext.requireTLS: // RFC 8689 4.2.1
+		return permanent(550, 7, 30, "The message requires TLS, and the mail host does not promise to pass that on", errors.New("no REQUIRETLS"))
 	case needsUTF8(a.env, &a.content) && !s.ext.utf8: // RFC 6531 3.2
 		return permanent(550, 6, 7, "The mail host takes no international addresses and headers", errors.New("no SMTPUTF8"))
 	case a.content.eightBit && !s.ext.eightBit && !a.c.assumeEightBit: // RFC 6152 3
@@ -252,7 +260,7 @@ func (a *attempt) settlePending() {
 		f = temporary(4, 1, "No mail host could be tried", errors.New("no host left"))
 	}
 	for _, i := range a.pending {
-		a.settle(i, smtp.Result{Reply: f.reply, Host: f.host, Remote: f.remote, TLS: f.tls, Err: f.cause})
+		a.settle(i, smtp.Result{Reply: f.reply, Host: f.host, Remote: f.remote, TLS: f.tls, Policy: f.policy, Err: f.cause})
 	}
 	a.pending = nil
 }
@@ -263,6 +271,9 @@ func (a *attempt) log(h hop, addr netip.Addr, s *session, f *failure, start time
 	args := []any{"id", a.env.ID, "from", a.env.From.String(), "to", a.recipients(), "host", h.host}
 	if addr.IsValid() {
 		args = append(args, "ip", addr.String())
+	}
+	if h.policy.kind != "" {
+		args = append(args, "policy", h.policy.String())
 	}
 	if s != nil {
 		args = append(args, "tls", s.tlsName(), "verified", s.verified)

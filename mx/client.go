@@ -18,6 +18,8 @@ import (
 
 	"buzon/internal/smtp"
 	"buzon/mx/dns"
+	"buzon/mx/mtasts"
+	"buzon/mx/tlsrpt"
 )
 
 // Config says who we are and which ways mail may take. Hostname and Resolver
@@ -32,6 +34,16 @@ type Config struct {
 	Addresses []netip.Addr
 
 	Resolver Resolver
+	// STS has the MTA-STS policies of domains; nil: they are not asked for.
+	STS *mtasts.Cache
+	// NoDANE switches DANE off, which counts only where the Resolver says that
+	// its answers are authentic.
+	NoDANE bool
+	// Reports is told how TLS went, for TLSRPT; nil: nobody is.
+	Reports *tlsrpt.Collector
+	// LevelsFile keeps the best TLS that each domain has shown, so that less is
+	// noticed; "": it is kept in memory alone.
+	LevelsFile string
 	// Port of MX hosts: 25 when zero.
 	Port uint16
 	// AllowPrivate lets DNS lead us to loopback and private addresses: for
@@ -76,6 +88,8 @@ type Client struct {
 	log            *slog.Logger
 	pool           pool
 	dead           deadHosts
+	reports        *tlsrpt.Collector
+	levels         *levels
 	farewells      sync.WaitGroup // sessions that wait for the answer to QUIT
 }
 
@@ -92,7 +106,7 @@ func New(cfg Config) (*Client, error) {
 		hostname: hostname, rootCAs: cfg.RootCAs, assumeEightBit: cfg.AssumeEightBit,
 		times: cfg.Timeouts.withDefaults(), dial: cfg.Dial, log: cfg.Log,
 		router: router{
-			resolver: cfg.Resolver, names: []string{hostname}, port: cfg.Port, allowPrivate: cfg.AllowPrivate,
+			resolver: cfg.Resolver, sts: cfg.STS, dane: !cfg.NoDANE, names: []string{hostname}, port: cfg.Port, allowPrivate: cfg.AllowPrivate,
 			ownAddrs: func() []netip.Addr { return append(interfaceAddrs(), cfg.Addresses...) },
 			routes:   make(map[string]*Smarthost),
 		},
@@ -108,6 +122,10 @@ func New(cfg Config) (*Client, error) {
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.reports = cfg.Reports
+	if c.levels, err = openLevels(cfg.LevelsFile); err != nil {
+		return nil, fmt.Errorf("read TLS levels: %w", err)
 	}
 	return c, c.router.configure(cfg)
 }
@@ -133,10 +151,39 @@ func (c *Client) Send(ctx context.Context, env smtp.Envelope, msg io.ReaderAt, s
 func (c *Client) Close() {
 	c.pool.close(c.dismiss)
 	c.farewells.Wait()
+	c.levels.close()
 }
 
 // Revive lets hosts be tried that did not answer a moment ago.
 func (c *Client) Revive() { c.dead.forget() }
+
+// DialPublic connects to "host:port" as net.Dialer does, but only to addresses
+// that a stranger may name: for what is fetched or posted because his records
+// say so.
+func (c *Client) DialPublic(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	addrs, _, err := c.router.resolver.Addrs(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	err = fmt.Errorf("%s has no public address", host)
+	for _, addr := range addrs[:min(len(addrs), maxAddresses)] {
+		if !c.router.allowPrivate && !public(addr) {
+			continue
+		}
+		limited, cancel := context.WithTimeout(ctx, c.times.Connect)
+		var conn net.Conn
+		conn, err = c.dial(limited, network, net.JoinHostPort(addr.Unmap().String(), port))
+		cancel()
+		if err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
+}
 
 // keep lets a session wait for the next message to the same place, or ends it.
 func (c *Client) keep(at place, s *session) {

@@ -11,6 +11,9 @@ type extensions struct {
 	startTLS   bool // RFC 3207
 	eightBit   bool // RFC 6152
 	utf8       bool // RFC 6531
+	requireTLS bool // RFC 8689
+	dsn        bool // RFC 3461
+	deliverBy  bool // RFC 2852
 	size       bool // RFC 1870
 	maxSize    int64
 	auth       []string // mechanisms in upper case, RFC 4954
@@ -32,6 +35,12 @@ func parseExtensions(lines []string) (domain string, ext extensions) {
 			ext.eightBit = true
 		case "SMTPUTF8":
 			ext.utf8 = true
+		case "REQUIRETLS":
+			ext.requireTLS = true
+		case "DSN":
+			ext.dsn = true
+		case "DELIVERBY":
+			ext.deliverBy = true
 		case "SIZE":
 			ext.size = true
 			if n, err := strconv.ParseInt(strings.TrimSpace(params), 10, 64); err == nil && n > 0 {

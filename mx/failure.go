@@ -17,7 +17,7 @@ type failure struct {
 	// ours: the cause is on this side, and someone must act.
 	ours bool
 
-	host, remote, tls string // as in smtp.Result
+	host, remote, tls, policy string // as in smtp.Result
 }
 
 func (f *failure) Error() string {

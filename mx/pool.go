@@ -18,15 +18,16 @@ const (
 )
 
 // place is what a session must have in common with a hop to be of use for it:
-// the same host at the same address.
+// the same host at the same address, reached under the same policy.
 type place struct {
 	host      string
 	remote    netip.AddrPort
 	smarthost *Smarthost
+	policy    string
 }
 
 func (h hop) place(addr netip.Addr) place {
-	return place{host: h.host, remote: netip.AddrPortFrom(addr, h.port), smarthost: h.smarthost}
+	return place{host: h.host, remote: netip.AddrPortFrom(addr, h.port), smarthost: h.smarthost, policy: h.policy.key()}
 }
 
 // pool keeps sessions for a moment after their attempt: the next message for

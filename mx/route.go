@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"buzon/internal/smtp"
 	"buzon/mx/dns"
+	"buzon/mx/mtasts"
 )
 
 // maxHosts bounds how many MX hosts of a domain are looked up in one attempt;
@@ -21,11 +23,15 @@ const maxHosts = 20
 type Resolver interface {
 	MX(ctx context.Context, domain string) ([]dns.MX, dns.Answer, error)
 	Addrs(ctx context.Context, host string) ([]netip.Addr, dns.Answer, error)
+	CNAME(ctx context.Context, name string) (string, dns.Answer, error)
+	TLSA(ctx context.Context, host string, port uint16) ([]dns.TLSA, dns.Answer, error)
 }
 
 // router decides which hosts take the mail of a domain.
 type router struct {
 	resolver     Resolver
+	sts          *mtasts.Cache // nil: no MTA-STS
+	dane         bool
 	names        []string            // by which we are known, as dns.Name writes them
 	ownAddrs     func() []netip.Addr // ours, without loopback
 	port         uint16              // of MX hosts
@@ -74,13 +80,16 @@ type hop struct {
 	// smarthost is set where the operator chose the host: any address may be
 	// dialled then, and TLS and login are as he says.
 	smarthost *Smarthost
+	domain    *domainPolicy // nil for smarthosts
+	policy    policy
 }
 
 // opportunistic hops use TLS when they can, with any certificate (RFC 7435).
-func (h hop) opportunistic() bool { return h.smarthost == nil }
+func (h hop) opportunistic() bool { return h.smarthost == nil && !h.policy.mandatory() }
 
 // route returns the hosts for a domain in the order in which to try them.
-func (r *router) route(ctx context.Context, domain string) ([]hop, *failure) {
+func (r *router) route(ctx context.Context, domain string, need smtp.TLSNeed) ([]hop, *failure) {
+	d := &domainPolicy{domain: domain}
 	smarthost, ok := r.routes[domain]
 	if !ok {
 		smarthost = r.smarthost
@@ -94,9 +103,9 @@ func (r *router) route(ctx context.Context, domain string) ([]hop, *failure) {
 		if !ok {
 			return nil, permanent(550, 1, 2, "The address literal is not an IP address", errors.New("address literal "+domain))
 		}
-		return []hop{{host: addr.String(), addr: addr, port: r.port}}, nil
+		return []hop{{host: addr.String(), addr: addr, port: r.port, domain: d}}, nil
 	}
-	list, _, err := r.resolver.MX(ctx, domain)
+	list, answer, err := r.resolver.MX(ctx, domain)
 	switch {
 	case errors.Is(err, dns.ErrNoData):
 		list = []dns.MX{{Preference: 0, Host: domain}} // the implicit MX, RFC 5321 5.1
@@ -105,11 +114,15 @@ func (r *router) route(ctx context.Context, domain string) ([]hop, *failure) {
 	case err != nil:
 		return nil, temporary(4, 3, "The domain's mail hosts cannot be found out at the moment", err)
 	}
-	return r.hosts(list)
+	d.secure = answer.Authentic
+	if need != smtp.TLSOptional {
+		r.stsPolicy(ctx, d)
+	}
+	return r.hosts(list, d)
 }
 
 // hosts orders MX records: by preference, equal ones at random (RFC 5321 5.1).
-func (r *router) hosts(list []dns.MX) ([]hop, *failure) {
+func (r *router) hosts(list []dns.MX, d *domainPolicy) ([]hop, *failure) {
 	if len(list) > 0 && !slices.ContainsFunc(list, func(m dns.MX) bool { return !m.IsNull() }) {
 		return nil, permanent(556, 1, 10, "The domain takes no mail", errors.New("null MX (RFC 7505)"))
 	}
@@ -130,7 +143,7 @@ func (r *router) hosts(list []dns.MX) ([]hop, *failure) {
 	}
 	var hops []hop
 	for _, m := range list[:min(len(list), maxHosts)] {
-		hops = append(hops, hop{host: m.Host, port: r.port, preference: m.Preference})
+		hops = append(hops, hop{host: m.Host, port: r.port, preference: m.Preference, domain: d})
 	}
 	return hops, nil
 }
@@ -138,36 +151,37 @@ func (r *router) hosts(list []dns.MX) ([]hop, *failure) {
 // addresses returns where a host may be dialled, in the order to try. A host
 // that has an address of ours is a loop, and stops the attempt: what follows
 // in the list is not better than we are.
-func (r *router) addresses(ctx context.Context, h hop) ([]netip.Addr, *failure) {
+func (r *router) addresses(ctx context.Context, h hop) ([]netip.Addr, dns.Answer, *failure) {
 	addrs := []netip.Addr{h.addr}
+	var answer dns.Answer
 	if !h.addr.IsValid() {
 		var err error
-		addrs, _, err = r.resolver.Addrs(ctx, h.host)
+		addrs, answer, err = r.resolver.Addrs(ctx, h.host)
 		switch {
 		case dns.NotFound(err) && h.smarthost != nil:
 			f := temporary(4, 4, "The smarthost has no address", err)
 			f.ours = true
-			return nil, f
+			return nil, answer, f
 		case dns.NotFound(err):
-			return nil, permanent(550, 4, 4, "The domain's mail host has no address", err)
+			return nil, answer, permanent(550, 4, 4, "The domain's mail host has no address", err)
 		case err != nil:
-			return nil, temporary(4, 3, "The mail host's address cannot be found out at the moment", err)
+			return nil, answer, temporary(4, 3, "The mail host's address cannot be found out at the moment", err)
 		}
 	}
 	if h.smarthost != nil {
-		return interleave(addrs), nil
+		return interleave(addrs), answer, nil
 	}
 	ours := r.ownAddrs()
 	if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(ours, a.Unmap().WithZone("")) }) {
-		return nil, loop(fmt.Errorf("%s has an address of ours", h.host))
+		return nil, answer, loop(fmt.Errorf("%s has an address of ours", h.host))
 	}
 	if !r.allowPrivate {
 		addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !public(a) })
 	}
 	if len(addrs) == 0 {
-		return nil, permanent(550, 4, 4, "The domain's mail host has no public address", fmt.Errorf("only private addresses for %s", h.host))
+		return nil, answer, permanent(550, 4, 4, "The domain's mail host has no public address", fmt.Errorf("only private addresses for %s", h.host))
 	}
-	return interleave(addrs), nil
+	return interleave(addrs), answer, nil
 }
 
 func loop(cause error) *failure {

@@ -27,6 +27,7 @@ type session struct {
 	times    Timeouts
 	ext      extensions
 	tlsState *tls.ConnectionState // nil in plain text
+	triedTLS bool                 // before, in vain: this is the attempt without
 	verified bool                 // the certificate is good for the host's name
 	began    time.Time
 	messages int   // transactions so far
@@ -59,7 +60,7 @@ func (c *Client) connect(ctx context.Context, h hop, addr netip.Addr) (net.Conn,
 // open makes a session of a connection: greeting, EHLO, TLS, login. plain says
 // that TLS was tried before and failed, and may be left out.
 func (c *Client) open(ctx context.Context, conn net.Conn, h hop, remote netip.AddrPort, plain bool) (*session, *failure) {
-	s := &session{times: c.times, began: time.Now(), remote: remote}
+	s := &session{times: c.times, began: time.Now(), remote: remote, triedTLS: plain}
 	s.use(conn)
 	s.bind(ctx)
 	if f := c.greet(s, h, plain); f != nil {

@@ -15,12 +15,12 @@ var errHandshake = errors.New("TLS handshake")
 // secure brings the session under TLS where the host offers it, or where it
 // must be.
 func (c *Client) secure(s *session, h hop, plain bool) *failure {
-	required := h.smarthost != nil && h.smarthost.TLS == StartTLS
+	required := !h.opportunistic() // a smarthost without TLS is done with here
 	switch {
 	case s.tlsState != nil, plain, h.smarthost != nil && h.smarthost.TLS == NoTLS:
 		return nil
 	case !s.ext.startTLS && required:
-		return c.insecure(errors.New("STARTTLS is not offered"))
+		return insecure(h, errors.New("STARTTLS is not offered"))
 	case !s.ext.startTLS:
 		return nil
 	}
@@ -31,7 +31,7 @@ func (c *Client) secure(s *session, h hop, plain bool) *failure {
 	case s.broken: // 421
 		return refused(reply, "STARTTLS")
 	case reply.Code != 220 && required:
-		return c.insecure(reply)
+		return insecure(h, reply)
 	case reply.Code != 220: // offered, and yet not to be had: RFC 3207 4.1 leaves it to us
 		return nil
 	case s.r.Buffered() > 0:
@@ -46,11 +46,22 @@ func (c *Client) secure(s *session, h hop, plain bool) *failure {
 	return c.hello(s, h) // RFC 3207 4.2: what was offered before counts no longer
 }
 
-// insecure is the failure of a smarthost to offer what its operator demands.
-func (c *Client) insecure(cause error) *failure {
-	f := temporary(7, 4, "The smarthost offers no TLS", cause)
-	f.ours = true
-	return f
+// errNoTLS is wrapped by the failure of a host that offers no TLS.
+var errNoTLS = errors.New("no TLS")
+
+// insecure is the failure of a host to offer what its domain or its operator
+// demands.
+func insecure(h hop, cause error) *failure {
+	cause = fmt.Errorf("%w: %w", errNoTLS, cause)
+	if h.smarthost != nil {
+		f := temporary(7, 4, "The smarthost offers no TLS", cause)
+		f.ours = true
+		return f
+	}
+	if h.policy.kind == requireTLS {
+		return permanent(550, 7, 10, "The message requires TLS, and the mail host offers none", cause) // RFC 8689 4.2.1
+	}
+	return temporary(7, 4, "The mail host offers no TLS, which its domain's policy demands", cause)
 }
 
 // startHandshake makes the connection a TLS one. For an opportunistic hop any
@@ -58,11 +69,14 @@ func (c *Client) insecure(cause error) *failure {
 // is worth is only noted (RFC 7435 3).
 func (c *Client) startHandshake(s *session, h hop) *failure {
 	cfg := &tls.Config{ServerName: h.host, RootCAs: c.rootCAs, MinVersion: tls.VersionTLS12}
-	if h.opportunistic() || h.smarthost.AnyCertificate {
-		cfg.InsecureSkipVerify = true
-		cfg.VerifyConnection = func(state tls.ConnectionState) error {
-			s.verified = c.verify(state, h.host) == nil
-			return nil
+	if h.policy.kind == daneVerified {
+		cfg.ServerName = h.policy.base // RFC 7672 8.1
+	}
+	if h.smarthost == nil || h.smarthost.AnyCertificate {
+		cfg.InsecureSkipVerify = true // accepts verifies
+		cfg.VerifyConnection = func(state tls.ConnectionState) (err error) {
+			s.verified, err = c.accepts(h.policy, h.host, state)
+			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.times.TLS)

@@ -61,6 +61,9 @@ func mailCommand(s *session, env smtp.Envelope, c *content) string {
 	if s.ext.utf8 && needsUTF8(env, c) {
 		b.WriteString(" SMTPUTF8")
 	}
+	if env.TLS == smtp.TLSRequired { // only to hosts that know it: attempt.fits
+		b.WriteString(" REQUIRETLS")
+	}
 	return b.String()
 }
 

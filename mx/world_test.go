@@ -34,6 +34,10 @@ type world struct {
 	host map[string][]string // address → a script for each connection; the last one repeats
 	pipe bool                // connections are net.Pipe, for synctest
 
+	signed      bool // DNSSEC vouches for every answer
+	tlsa        map[string][]dns.TLSA
+	tlsaTrouble string // an error's name
+
 	cert  tls.Certificate
 	roots *x509.CertPool
 	log   bytes.Buffer
@@ -75,7 +79,7 @@ func (w *world) MX(_ context.Context, domain string) ([]dns.MX, dns.Answer, erro
 		fmt.Sscan(item, &m.Preference, &m.Host)
 		list = append(list, m)
 	}
-	return list, dns.Answer{}, nil
+	return list, dns.Answer{Authentic: w.signed, Canonical: domain}, nil
 }
 
 func (w *world) Addrs(_ context.Context, host string) ([]netip.Addr, dns.Answer, error) {
@@ -90,7 +94,24 @@ func (w *world) Addrs(_ context.Context, host string) ([]netip.Addr, dns.Answer,
 	for item := range strings.SplitSeq(text, ", ") {
 		list = append(list, netip.MustParseAddr(item))
 	}
-	return list, dns.Answer{}, nil
+	return list, dns.Answer{Authentic: w.signed, Canonical: host}, nil
+}
+
+func (w *world) CNAME(_ context.Context, name string) (string, dns.Answer, error) {
+	return "", dns.Answer{}, &dns.Error{Name: name, Type: "CNAME", Err: dns.ErrNoData}
+}
+
+// tlsa is what the host says, where it is signed at all: tlsa[host], or an
+// error's name.
+func (w *world) TLSA(_ context.Context, host string, _ uint16) ([]dns.TLSA, dns.Answer, error) {
+	a := dns.Answer{Authentic: w.signed}
+	if err := dnsErrors[w.tlsaTrouble]; err != nil {
+		return nil, a, &dns.Error{Name: host, Type: "TLSA", Err: err}
+	}
+	if list, ok := w.tlsa[host]; ok {
+		return list, a, nil
+	}
+	return nil, a, &dns.Error{Name: host, Type: "TLSA", Err: dns.ErrNoSuchDomain}
 }
 
 // client returns a Client that lives in the world as us.test, 203.0.113.1.

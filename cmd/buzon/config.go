@@ -103,6 +103,9 @@ type outboundConfig struct {
 	Source         []string `toml:"source"`
 	AllowPrivate   bool     `toml:"allow_private"`
 	AssumeEightBit bool     `toml:"assume_8bit"`
+	MTASTS         bool     `toml:"mta_sts"`
+	DANE           bool     `toml:"dane"`
+	TLSReports     bool     `toml:"tls_reports"`
 }
 
 // smarthostConfig is [smarthost."domain"], or [smarthost."*"] for all others.
@@ -148,7 +151,7 @@ func defaults() *config {
 		},
 		Incoming: incomingConfig{DMARC: "enforce", SPF: "junk"},
 		IMAP:     imapConfig{PlaintextLogin: "never"},
-		Outbound: outboundConfig{Port: 25},
+		Outbound: outboundConfig{Port: 25, MTASTS: true, DANE: true, TLSReports: true},
 		Queue: queueConfig{
 			Retry:     durations(5*time.Minute, 10*time.Minute, 20*time.Minute, 40*time.Minute, time.Hour, 2*time.Hour),
 			WarnAfter: duration(4 * time.Hour), GiveUpAfter: duration(5 * 24 * time.Hour),

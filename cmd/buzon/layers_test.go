@@ -34,6 +34,7 @@ var layers = map[string]int{
 	"mx/arc":           2,
 	"mx/mtasts":        2,
 	"mx/dane":          2,
+	"mx/tlsrpt":        2,
 
 	"internal/message":  1,
 	"internal/smtp":     1,

@@ -15,7 +15,7 @@ import (
 func (c *config) mxConfig() (mx.Config, error) {
 	out := mx.Config{
 		Hostname: c.Hostname, Port: uint16(c.Outbound.Port), AllowPrivate: c.Outbound.AllowPrivate,
-		AssumeEightBit: c.Outbound.AssumeEightBit, Routes: make(map[string]*mx.Smarthost),
+		AssumeEightBit: c.Outbound.AssumeEightBit, NoDANE: !c.Outbound.DANE, Routes: make(map[string]*mx.Smarthost),
 	}
 	for _, s := range c.Outbound.Addresses {
 		out.Addresses = append(out.Addresses, netip.MustParseAddr(s)) // checked with the configuration

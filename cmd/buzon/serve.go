@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,10 +23,13 @@ import (
 	"buzon/internal/certs"
 	"buzon/internal/durable"
 	"buzon/internal/limit"
+	"buzon/internal/smtp"
 	"buzon/maildir"
 	"buzon/mx"
 	"buzon/mx/dns"
+	"buzon/mx/mtasts"
 	"buzon/mx/queue"
+	"buzon/mx/tlsrpt"
 	"buzon/smtpd"
 	"buzon/smtpd/lda"
 )
@@ -85,9 +90,11 @@ type host struct {
 	resolver   *dns.Client
 	client     *mx.Client
 	queue      *queue.Queue
-	incoming   *smtpd.Server // port 25
-	submission *smtpd.Server // 587
-	implicit   *smtpd.Server // 465
+	sts        *mtasts.Cache     // nil: switched off
+	tlsReports *tlsrpt.Collector // nil: switched off
+	incoming   *smtpd.Server     // port 25
+	submission *smtpd.Server     // 587
+	implicit   *smtpd.Server     // 465
 	imap       *imapd.Server
 
 	defaultQuota atomic.Int64 // bytes; a reload may change it
@@ -185,6 +192,9 @@ func (h *host) openOutbound() error {
 		return configError{err}
 	}
 	outbound.Resolver, outbound.Log = h.resolver, h.log
+	if err := h.openTLSPolicies(&outbound, h.resolver); err != nil {
+		return err
+	}
 	if h.client, err = mx.New(outbound); err != nil {
 		return configError{err}
 	}
@@ -200,6 +210,46 @@ func (h *host) openOutbound() error {
 	}
 	h.onClose(h.queue.Close)
 	return nil
+}
+
+// openTLSPolicies makes what knows how TLS must be on the way out, and what
+// tells how it was.
+func (h *host) openTLSPolicies(outbound *mx.Config, resolver *dns.Client) (err error) {
+	dir := h.cfg.path("outbound")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	outbound.LevelsFile = filepath.Join(dir, "tls-levels")
+	if h.cfg.Outbound.MTASTS {
+		sts := mtasts.Config{Dir: filepath.Join(dir, "mta-sts"), Resolver: resolver, Log: h.log, Allowed: mx.Public}
+		if h.cfg.Outbound.AllowPrivate {
+			sts.Allowed = nil
+		}
+		if h.sts, err = mtasts.Open(sts); err != nil {
+			return err
+		}
+		h.onClose(h.sts.Close)
+		outbound.STS = h.sts
+	}
+	if h.cfg.Outbound.TLSReports {
+		if h.tlsReports, err = tlsrpt.Open(filepath.Join(dir, "tlsrpt.json"), nil); err != nil {
+			return err
+		}
+		outbound.Reports = h.tlsReports
+	}
+	return nil
+}
+
+// tellOfTLS sends what h.tlsReports has collected.
+func (h *host) tellOfTLS(ctx context.Context) error {
+	from, err := smtp.ParseAddress("postmaster@" + h.cfg.Domains[0])
+	if err != nil {
+		return err
+	}
+	return h.tlsReports.Run(ctx, tlsrpt.Sending{
+		Resolver: h.resolver, Spool: h.queue, Submitter: from.Domain, From: from, Log: h.log,
+		HTTP: &http.Client{Transport: &http.Transport{DialContext: h.client.DialPublic, DisableKeepAlives: true}},
+	})
 }
 
 // local is the way into the mailboxes.
@@ -296,6 +346,12 @@ func (h *host) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	}
 	start("queue", h.queue.Run)
 	start("control", h.serveControl)
+	if h.sts != nil {
+		start("mta-sts", h.sts.Run)
+	}
+	if h.tlsReports != nil {
+		start("tls reports", h.tellOfTLS)
+	}
 	h.log.Info("ready", "version", version, "host", h.cfg.Hostname, "domains", strings.Join(h.cfg.Domains, " "), "dur", time.Since(h.started))
 	notify(notifyReady)
 

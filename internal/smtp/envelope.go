@@ -8,11 +8,21 @@ type Envelope struct {
 	UTF8     bool  // SMTPUTF8 was asked for (RFC 6531)
 	EightBit bool  // BODY=8BITMIME was said (RFC 6152)
 	Size     int64 // SIZE as announced (RFC 1870), 0: not said
+	TLS      TLSNeed
 
 	// RFC 3461 4.3 and 4.4, as given, decoded.
 	EnvelopeID string // ENVID
 	Return     string // RET: "FULL", "HDRS" or ""
 }
+
+// TLSNeed is what the sender of a message wants of TLS on its way (RFC 8689).
+type TLSNeed string
+
+const (
+	TLSAsUsual  TLSNeed = ""         // what the recipient's domain wants
+	TLSRequired TLSNeed = "require"  // REQUIRETLS was said: verified TLS on every hop, or no delivery
+	TLSOptional TLSNeed = "optional" // "TLS-Required: No": rather without TLS than not at all
+)
 
 // Recipient is one forward-path with its delivery status parameters.
 type Recipient struct {
@@ -40,6 +50,7 @@ type Result struct {
 	Host      string // name of the host that was spoken to, or ""
 	Remote    string // its address and port, or ""
 	TLS       string // version and cipher suite, or "" for none
+	Policy    string // the TLS policy that was in force: "none", "mta-sts", "dane", …; "" where it was not asked for
 	Err       error  // the cause when there is no reply
 }
 

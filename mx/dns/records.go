@@ -50,8 +50,9 @@ func (c *Client) MX(ctx context.Context, domain string) ([]MX, Answer, error) {
 }
 
 // Addrs returns the IPv4 and IPv6 addresses of a host. When one family has
-// addresses, trouble with the other is not an error. An Answer of both is
-// authentic only if each one is.
+// addresses, trouble with the other is not an error, and the Answer is about
+// that family alone: whoever makes the other fail must not take its signature
+// away. An Answer of both is authentic only if each one is.
 func (c *Client) Addrs(ctx context.Context, host string) ([]netip.Addr, Answer, error) {
 	if name, err := Name(host); err == nil && (name == "localhost" || strings.HasSuffix(name, ".localhost")) {
 		// RFC 6761 6.3: never asked of a server.
@@ -80,6 +81,10 @@ func (c *Client) Addrs(ctx context.Context, host string) ([]netip.Addr, Answer, 
 	}
 	addrs := append(v6.addrs, v4.addrs...)
 	switch {
+	case len(v4.addrs) > 0 && v6.err != nil && !NotFound(v6.err):
+		return addrs, v4.answer, nil
+	case len(v6.addrs) > 0 && v4.err != nil && !NotFound(v4.err):
+		return addrs, v6.answer, nil
 	case len(addrs) > 0:
 		return addrs, a, nil
 	case !NotFound(v4.err): // trouble outweighs "none": there may be addresses

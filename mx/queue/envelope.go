@@ -69,6 +69,9 @@ func (h head) format() []byte {
 	if h.Envelope.UTF8 {
 		w.line("smtputf8")
 	}
+	if h.Envelope.TLS != "" {
+		w.field("tls", string(h.Envelope.TLS))
+	}
 	for _, r := range h.Envelope.To {
 		w.field("recipient", r.Address.Path())
 		if r.Original != "" {
@@ -120,6 +123,11 @@ func parseSender(h *head, key, value string) (err error) {
 		env.EightBit = true
 	case "smtputf8":
 		env.UTF8 = true
+	case "tls":
+		env.TLS = smtp.TLSNeed(value)
+		if env.TLS != smtp.TLSRequired && env.TLS != smtp.TLSOptional {
+			err = damaged("tls %q", value)
+		}
 	case "recipient":
 		err = addRecipient(env, value)
 	default:

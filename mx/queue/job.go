@@ -26,8 +26,9 @@ const (
 
 // entry is a queued message in memory: little, for there may be 100 000.
 type entry struct {
-	id     string
-	notice bool
+	id      string
+	notice  bool
+	backlog bool // lay here when the process started: what is submitted now goes first
 
 	mu     sync.Mutex // guards the entry's files, and:
 	gone   bool       // left the spool

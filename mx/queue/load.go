@@ -198,6 +198,7 @@ func (q *Queue) loadOne(id string, interrupted, attempted bool) *entry {
 		return nil
 	}
 	e = newEntry(id, st.Queued)
+	e.backlog = true
 	q.sched.add(e, st, q.now())
 	if st.owes() {
 		return e

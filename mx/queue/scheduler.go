@@ -172,7 +172,7 @@ func (s *scheduler) wait(j *job, now time.Time) {
 		return
 	}
 	j.phase, j.circle = ready, retry
-	if j.attempts == 0 && j.tries == 0 {
+	if j.attempts == 0 && j.tries == 0 && !j.entry.backlog {
 		j.circle = fresh
 	}
 	j.place = j.dest.lines[j.circle].PushBack(j)

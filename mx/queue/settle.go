@@ -270,6 +270,9 @@ func (q *Queue) logLate(s *settlement) {
 // logOutcome writes the one line that tells of an attempt for a recipient.
 func (q *Queue) logOutcome(s *settlement, l *letter, r *recipient) {
 	attrs := []any{"id", s.entry.id, "from", l.Envelope.From.String(), "to", r.Address.String(), "host", r.Last.Host, "dur", s.dur}
+	if result := s.resultFor(r.Address); result.Policy != "" {
+		attrs = append(attrs, "policy", result.Policy, "tls", result.TLS)
+	}
 	if r.Last.Reply != nil {
 		attrs = append(attrs, "code", r.Last.Reply.Code, "reply", r.Last.Reply.Text)
 	}
