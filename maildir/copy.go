@@ -23,16 +23,22 @@ type CopyResult struct {
 // another name of the same file where the file system allows it: nobody ever
 // changes the contents of a message.
 func (m *Mailbox) Copy(ctx context.Context, uids []UID, dst *Mailbox) (CopyResult, error) {
+	return m.CopyUnlocked(ctx, uids, dst, LockedFlags{})
+}
+
+// CopyUnlocked is Copy without the flags that are locked. dst may be another user's: then the
+// messages are files of their own.
+func (m *Mailbox) CopyUnlocked(ctx context.Context, uids []UID, dst *Mailbox, locked LockedFlags) (CopyResult, error) {
 	s := m.State()
 	rows, _ := s.sortedRows(uids)
 	if len(rows) == 0 {
 		return CopyResult{UIDValidity: dst.State().validity}, nil
 	}
-	if err := m.user.checkQuota(ctx, s.sizeOf(rows), int64(len(rows))); err != nil {
+	if err := dst.user.checkQuota(ctx, s.sizeOf(rows), int64(len(rows))); err != nil {
 		return CopyResult{}, m.fail("copy from", err)
 	}
 	// Staged links first: whatever goes wrong with them, nobody sees.
-	links, err := m.stageLinks(ctx, s, rows)
+	links, err := m.stageLinks(ctx, s, rows, dst.user)
 	defer links.discard()
 	if err != nil {
 		return CopyResult{}, m.fail("copy from", err)
@@ -48,7 +54,8 @@ func (m *Mailbox) Copy(ctx context.Context, uids []UID, dst *Mailbox) (CopyResul
 	res := CopyResult{}
 	for k := range links.all {
 		l := &links.all[k]
-		f, set, err := dst.numberKeywords(ctx, l.flags, l.keywords)
+		flags, keywords := locked.Cut(l.flags, l.keywords)
+		f, set, err := dst.numberKeywords(ctx, flags, keywords)
 		if err != nil {
 			return CopyResult{}, dst.fail("copy to", err)
 		}
@@ -109,14 +116,14 @@ func (ls *linkSet) discard() {
 	}
 }
 
-// stageLinks links the files of rows into tmp/. Messages that are gone by now
-// are left out.
-func (m *Mailbox) stageLinks(ctx context.Context, s *State, rows []int) (*linkSet, error) {
+// stageLinks links the files of rows into the tmp/ of the user whom they are for. Messages that are
+// gone by now are left out.
+func (m *Mailbox) stageLinks(ctx context.Context, s *State, rows []int, u *User) (*linkSet, error) {
 	ls := &linkSet{all: make([]link, 0, len(rows))}
 	for _, i := range rows {
-		l := link{user: m.user, name: m.user.store.namer.unique()}
+		l := link{user: u, name: u.store.namer.unique()}
 		err := m.onFile(ctx, s, i, func(dir durable.Dir, name string) (err error) {
-			l.stat, err = m.linkOrCopy(dir, name, l.name)
+			l.stat, err = m.linkOrCopy(dir, name, u, l.name)
 			return err
 		})
 		if errors.Is(err, ErrExpunged) {
@@ -138,13 +145,17 @@ func (m *Mailbox) stageLinks(ctx context.Context, s *State, rows []int) (*linkSe
 	return ls, nil
 }
 
-// linkOrCopy makes tmp/to the same message: by a link, or with its bytes where
-// links are not possible or too many.
-func (m *Mailbox) linkOrCopy(dir durable.Dir, name, to string) (durable.Info, error) {
-	tmp := m.user.tmp()
-	err := dir.Link(name, tmp, to)
-	if errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) {
-		err = copyFile(dir, name, tmp, to, m.user)
+// linkOrCopy makes to in u's tmp/ the same message: by a link, or with its bytes where links are not
+// possible or too many. No file has names in the trees of two users: what one of them does to it is
+// not to happen to the other.
+func (m *Mailbox) linkOrCopy(dir durable.Dir, name string, u *User, to string) (durable.Info, error) {
+	tmp := u.tmp()
+	var err error
+	if u == m.user {
+		err = dir.Link(name, tmp, to)
+	}
+	if u != m.user || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) {
+		err = copyFile(dir, name, tmp, to, u)
 	}
 	if err != nil {
 		return durable.Info{}, err

@@ -99,6 +99,9 @@ func (m *Mailbox) Name() string { return *m.name.Load() }
 // rename.
 func (m *Mailbox) ID() string { return *m.guid.Load() }
 
+// User returns the tree that the mailbox is in.
+func (m *Mailbox) User() *User { return m.user }
+
 // State returns the newest picture, without a look at the disk.
 func (m *Mailbox) State() *State { return m.state.Load() }
 

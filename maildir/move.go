@@ -57,9 +57,22 @@ func (m *Mailbox) moveTo(ctx context.Context, uids []UID, dst *Mailbox) (CopyRes
 	return res, nil
 }
 
+// MoveUnlocked is Move without the flags that are locked. dst may be another user's; then, and where
+// flags are locked, a crash may leave messages in both.
+func (m *Mailbox) MoveUnlocked(ctx context.Context, uids []UID, dst *Mailbox, locked LockedFlags) (CopyResult, error) {
+	if m.user == dst.user && locked == (LockedFlags{}) {
+		return m.Move(ctx, uids, dst)
+	}
+	return m.copyAway(ctx, uids, dst, locked)
+}
+
 // moveWithin gives messages of a mailbox new UIDs in it, as MOVE to itself must.
 func (m *Mailbox) moveWithin(ctx context.Context, uids []UID) (CopyResult, error) {
-	res, err := m.Copy(ctx, uids, m)
+	return m.copyAway(ctx, uids, m, LockedFlags{})
+}
+
+func (m *Mailbox) copyAway(ctx context.Context, uids []UID, dst *Mailbox, locked LockedFlags) (CopyResult, error) {
+	res, err := m.CopyUnlocked(ctx, uids, dst, locked)
 	if err != nil {
 		return res, err
 	}

@@ -28,6 +28,8 @@ type Change struct {
 	// UnchangedSince, where not nil, excludes messages with a higher ModSeq
 	// (RFC 7162 3.1.3).
 	UnchangedSince *ModSeq
+	// Locked flags stay as they are, whatever Replace says.
+	Locked LockedFlags
 }
 
 // StoreResult says what Store could not do.
@@ -213,7 +215,11 @@ func (c Change) apply(f Flags, k KeywordSet, set KeywordSet, t keywordTable) (Fl
 	case Remove:
 		return f &^ c.Flags, k &^ set
 	}
-	return c.Flags, set | k&^t.named()
+	f = c.Flags&^c.Locked.Flags | f&c.Locked.Flags
+	if c.Locked.Keywords {
+		return f, k
+	}
+	return f, set | k&^t.named()
 }
 
 // knownKeywords numbers the keywords that the mailbox has.

@@ -75,6 +75,7 @@ type Store struct {
 
 	gatherers chan struct{} // has one for each search that indexes what it reads
 	texts     textQueue
+	shares    shares
 }
 
 // Open opens the store. The directories are made where they are missing.

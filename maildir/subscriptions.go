@@ -48,12 +48,18 @@ func parseSubscriptions(data []byte) []string {
 			}
 			parts[i] = decodeFolderPart(p)
 		}
-		if name := strings.Join(parts, "/"); checkMailboxName(name) == nil {
+		if name := strings.Join(parts, "/"); checkSubscription(name) == nil {
 			names = append(names, canonicalName(name))
 		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// checkSubscription is checkMailboxName for a name that need not be one of this tree: those of other
+// accounts' mailboxes have addresses in them.
+func checkSubscription(name string) error {
+	return checkMailboxName(strings.ReplaceAll(name, ".", "_"))
 }
 
 func formatSubscriptions(names []string) []byte {
@@ -91,7 +97,7 @@ func (u *User) Subscriptions(context.Context) ([]string, error) {
 
 // Subscribe adds a name, durably. It need not exist.
 func (u *User) Subscribe(ctx context.Context, name string) error {
-	if err := checkMailboxName(name); err != nil {
+	if err := checkSubscription(name); err != nil {
 		return err
 	}
 	name = canonicalName(name)
