@@ -20,7 +20,7 @@ func (s *session) append(r *request) error {
 	if err := r.SP().Err(); err != nil {
 		return err
 	}
-	box, err := s.user.Open(s.ctx, name)
+	box, _, have, err := s.openNamed(r, name)
 	if err != nil {
 		return tryCreate(err)
 	}
@@ -35,7 +35,7 @@ func (s *session) append(r *request) error {
 		}
 	}()
 	for {
-		m, err := s.readAppend(r)
+		m, err := s.readAppend(r, box.User(), have.LockedFlags())
 		if err != nil {
 			return err
 		}
@@ -66,8 +66,8 @@ func appendUID(box *maildir.Mailbox, uids []maildir.UID) string {
 	return string(wire.AppendList(append(b, ' '), uids))
 }
 
-// readAppend reads one message with its flags and date.
-func (s *session) readAppend(r *request) (maildir.Append, error) {
+// readAppend reads one message for a user's tree, with its date and those flags that are not locked.
+func (s *session) readAppend(r *request, into *maildir.User, locked maildir.LockedFlags) (maildir.Append, error) {
 	var m maildir.Append
 	if r.Peek() == '(' {
 		names := r.Flags()
@@ -76,7 +76,7 @@ func (s *session) readAppend(r *request) (maildir.Append, error) {
 		if err != nil {
 			return m, err
 		}
-		m.Flags, m.Keywords = fs.flags, fs.keywords
+		m.Flags, m.Keywords = locked.Cut(fs.flags, fs.keywords)
 	}
 	if r.Peek() == '"' {
 		m.InternalDate = r.DateTime()
@@ -89,16 +89,16 @@ func (s *session) readAppend(r *request) (maildir.Append, error) {
 			r.Fail("expected a literal")
 		}
 		r.SP().Expect('(')
-		m.Staged, err = s.stage(r)
+		m.Staged, err = s.stage(r, into)
 		if err == nil && !r.Is(')') {
 			r.Fail("expected )")
 			m.Staged.Discard()
 			err = r.Err()
 		}
 	case c == 'C' || c == 'c':
-		m.Staged, err = s.catenate(r)
+		m.Staged, err = s.catenate(r, into)
 	default:
-		m.Staged, err = s.stage(r)
+		m.Staged, err = s.stage(r, into)
 	}
 	if m.InternalDate.After(time.Now().Add(2 * time.Hour)) {
 		m.InternalDate = time.Now() // a date in the future is a wrong clock
@@ -108,7 +108,7 @@ func (s *session) readAppend(r *request) (maildir.Append, error) {
 
 // stage reads a message into the store's staging area. What is refused is refused before the client
 // sends it, if it waits for that.
-func (s *session) stage(r *request) (*maildir.Staged, error) {
+func (s *session) stage(r *request, into *maildir.User) (*maildir.Staged, error) {
 	l := r.Literal()
 	if err := r.Err(); err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (s *session) stage(r *request) (*maildir.Staged, error) {
 	if !l.Binary {
 		content = noNUL{l}
 	}
-	return s.user.Stage(s.ctx, content)
+	return into.Stage(s.ctx, content)
 }
 
 // noNUL refuses NUL, which only a literal8 may hold (RFC 9051 4.3, RFC 3516 4.4).

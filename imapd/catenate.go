@@ -12,7 +12,7 @@ import (
 // catenate reads CATENATE (URL "…" TEXT {n} …), RFC 4469: a message put together from parts of
 // others and new text. The store reads the parts one after the other while they are decoded, so
 // that no message is held in memory.
-func (s *session) catenate(r *request) (*maildir.Staged, error) {
+func (s *session) catenate(r *request, into *maildir.User) (*maildir.Staged, error) {
 	if r.Word() != "CATENATE" {
 		r.Fail("expected CATENATE or a literal")
 	}
@@ -21,7 +21,7 @@ func (s *session) catenate(r *request) (*maildir.Staged, error) {
 		return nil, err
 	}
 	c := &catenation{s: s, r: r, left: s.srv.cfg.MessageSize}
-	staged, err := s.user.Stage(s.ctx, c)
+	staged, err := into.Stage(s.ctx, c)
 	c.closePart()
 	if c.err != nil { // what the store makes of it is less to the point
 		if err == nil {
@@ -155,7 +155,7 @@ func (s *session) openURL(u messageURL) (io.Reader, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	box, err := s.user.Open(s.ctx, u.mailbox)
+	box, _, _, err := s.openMailbox(u.mailbox, mayRead)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,9 +1,12 @@
 package imapd
 
 import (
+	"cmp"
 	"errors"
 
 	"buzon/imapd/wire"
+	"buzon/internal/account"
+	"buzon/maildir"
 )
 
 // A state is one of RFC 9051 section 3, or a set of them.
@@ -32,7 +35,30 @@ type command struct {
 	renames bool
 	// looks: it asks for news, so the store looks at the disk before the answer.
 	looks bool
+	// needs are the rights that it takes.
+	needs needs
 }
+
+// needs are rights on mailboxes (RFC 4314 4). What depends on more than the command is checked where
+// that is known: which flags STORE, APPEND and COPY may set, whether FETCH sets \Seen and CLOSE
+// expunges, and what LIST, NOTIFY and ESEARCH may find.
+type needs struct {
+	mailbox  maildir.Rights // on the mailbox that the command names first
+	parent   maildir.Rights // on the one above the mailbox that it makes
+	selected maildir.Rights // on the selected one
+}
+
+// Short names for the table.
+const (
+	mayRead   = maildir.RightRead
+	mayInsert = maildir.RightInsert
+	mayDelete = maildir.RightDelete
+	mayAdmin  = maildir.RightAdmin
+	mayCreate = maildir.RightCreate
+	// mayTake is what it takes to remove messages by a command that does not ask for \Deleted
+	// (RFC 6851 4.4, RFC 8508 3.4).
+	mayTake = maildir.RightDeleted | maildir.RightExpunge
+)
 
 // A request is a command being decoded and run.
 type request struct {
@@ -42,6 +68,14 @@ type request struct {
 	uid  bool   // the UID form
 	code string // response code of the OK
 	text string // text of the OK, if not the usual one
+
+	needs needs
+	tree  account.ID // whose list of mailboxes was changed; "" for the session's own
+}
+
+// openNamed opens the mailbox that the command names.
+func (s *session) openNamed(r *request, name string) (*maildir.Mailbox, place, maildir.Rights, error) {
+	return s.openMailbox(name, r.needs.mailbox)
 }
 
 // commands is every command that there is.
@@ -60,47 +94,52 @@ var commands = map[string]command{
 	"LSUB":        {in: loggedIn, run: (*session).lsub},
 	"SUBSCRIBE":   {in: loggedIn, run: (*session).subscribe, renames: true},
 	"UNSUBSCRIBE": {in: loggedIn, run: (*session).unsubscribe, renames: true},
-	"CREATE":      {in: loggedIn, run: (*session).create, renames: true},
-	"DELETE":      {in: loggedIn, run: (*session).delete, renames: true},
-	"RENAME":      {in: loggedIn, run: (*session).rename, renames: true},
-	"STATUS":      {in: loggedIn, run: (*session).status},
-	"APPEND":      {in: loggedIn, run: (*session).append},
-	"SELECT":      {in: loggedIn, run: (*session).selectMailbox},
-	"EXAMINE":     {in: loggedIn, run: (*session).examine},
+	"CREATE":      {in: loggedIn, run: (*session).create, renames: true, needs: needs{parent: mayCreate}},
+	"DELETE":      {in: loggedIn, run: (*session).delete, renames: true, needs: needs{mailbox: mayDelete}},
+	"RENAME":      {in: loggedIn, run: (*session).rename, renames: true, needs: needs{mailbox: mayDelete, parent: mayCreate}},
+	"STATUS":      {in: loggedIn, run: (*session).status, needs: needs{mailbox: mayRead}},
+	"APPEND":      {in: loggedIn, run: (*session).append, needs: needs{mailbox: mayInsert}},
+	"SELECT":      {in: loggedIn, run: (*session).selectMailbox, needs: needs{mailbox: mayRead}},
+	"EXAMINE":     {in: loggedIn, run: (*session).examine, needs: needs{mailbox: mayRead}},
 	"IDLE":        {in: loggedIn, run: (*session).idle, looks: true},
 
 	"COMPRESS":       {in: loggedIn, run: (*session).compress},
 	"NOTIFY":         {in: loggedIn, run: (*session).notify},
 	"ESEARCH":        {in: loggedIn, run: (*session).esearch},
-	"GETMETADATA":    {in: loggedIn, run: (*session).getMetadata},
-	"SETMETADATA":    {in: loggedIn, run: (*session).setMetadata},
+	"GETACL":         {in: loggedIn, run: (*session).getACL, needs: needs{mailbox: mayAdmin}},
+	"SETACL":         {in: loggedIn, run: (*session).setACL, needs: needs{mailbox: mayAdmin}},
+	"DELETEACL":      {in: loggedIn, run: (*session).deleteACL, needs: needs{mailbox: mayAdmin}},
+	"LISTRIGHTS":     {in: loggedIn, run: (*session).listRights, needs: needs{mailbox: mayAdmin}},
+	"MYRIGHTS":       {in: loggedIn, run: (*session).myRights}, // any of rightsToAsk
+	"GETMETADATA":    {in: loggedIn, run: (*session).getMetadata, needs: needs{mailbox: maildir.RightLookup}},
+	"SETMETADATA":    {in: loggedIn, run: (*session).setMetadata, needs: needs{mailbox: maildir.RightLookup}},
 	"GETQUOTA":       {in: loggedIn, run: (*session).getQuota},
-	"GETQUOTAROOT":   {in: loggedIn, run: (*session).getQuotaRoot},
+	"GETQUOTAROOT":   {in: loggedIn, run: (*session).getQuotaRoot, needs: needs{mailbox: mayRead}},
 	"SETQUOTA":       {in: loggedIn, run: (*session).setQuota},
 	"UNAUTHENTICATE": {in: loggedIn, run: (*session).unauthenticate},
 
 	"CHECK":        {in: selected, run: (*session).noop, looks: true},
 	"CLOSE":        {in: selected, run: (*session).closeMailbox},
 	"UNSELECT":     {in: selected, run: (*session).unselect},
-	"EXPUNGE":      {in: selected, run: (*session).expunge, looks: true},
-	"UID EXPUNGE":  {in: selected, run: (*session).uidExpunge, looks: true},
-	"SEARCH":       {in: selected, run: (*session).search, holdsSeqs: true, bySeq: true},
-	"UID SEARCH":   {in: selected, run: (*session).search},
+	"EXPUNGE":      {in: selected, run: (*session).expunge, looks: true, needs: needs{selected: mayRead | maildir.RightExpunge}},
+	"UID EXPUNGE":  {in: selected, run: (*session).uidExpunge, looks: true, needs: needs{selected: mayRead | maildir.RightExpunge}},
+	"SEARCH":       {in: selected, run: (*session).search, holdsSeqs: true, bySeq: true, needs: needs{selected: mayRead}},
+	"UID SEARCH":   {in: selected, run: (*session).search, needs: needs{selected: mayRead}},
 	"CANCELUPDATE": {in: selected, run: (*session).cancelUpdate},
-	"SORT":         {in: selected, run: (*session).sort, holdsSeqs: true, bySeq: true},
-	"UID SORT":     {in: selected, run: (*session).sort},
-	"THREAD":       {in: selected, run: (*session).thread, holdsSeqs: true, bySeq: true},
-	"UID THREAD":   {in: selected, run: (*session).thread},
-	"FETCH":        {in: selected, run: (*session).fetch, holdsSeqs: true, bySeq: true},
-	"UID FETCH":    {in: selected, run: (*session).fetch},
-	"STORE":        {in: selected, run: (*session).store, holdsSeqs: true, bySeq: true},
-	"UID STORE":    {in: selected, run: (*session).store},
-	"REPLACE":      {in: selected, run: (*session).replace, bySeq: true},
-	"UID REPLACE":  {in: selected, run: (*session).replace},
-	"COPY":         {in: selected, run: (*session).copy, bySeq: true},
-	"UID COPY":     {in: selected, run: (*session).copy},
-	"MOVE":         {in: selected, run: (*session).move, bySeq: true},
-	"UID MOVE":     {in: selected, run: (*session).move},
+	"SORT":         {in: selected, run: (*session).sort, holdsSeqs: true, bySeq: true, needs: needs{selected: mayRead}},
+	"UID SORT":     {in: selected, run: (*session).sort, needs: needs{selected: mayRead}},
+	"THREAD":       {in: selected, run: (*session).thread, holdsSeqs: true, bySeq: true, needs: needs{selected: mayRead}},
+	"UID THREAD":   {in: selected, run: (*session).thread, needs: needs{selected: mayRead}},
+	"FETCH":        {in: selected, run: (*session).fetch, holdsSeqs: true, bySeq: true, needs: needs{selected: mayRead}},
+	"UID FETCH":    {in: selected, run: (*session).fetch, needs: needs{selected: mayRead}},
+	"STORE":        {in: selected, run: (*session).store, holdsSeqs: true, bySeq: true, needs: needs{selected: mayRead}},
+	"UID STORE":    {in: selected, run: (*session).store, needs: needs{selected: mayRead}},
+	"REPLACE":      {in: selected, run: (*session).replace, bySeq: true, needs: needs{mailbox: mayInsert, selected: mayRead | mayTake}},
+	"UID REPLACE":  {in: selected, run: (*session).replace, needs: needs{mailbox: mayInsert, selected: mayRead | mayTake}},
+	"COPY":         {in: selected, run: (*session).copy, bySeq: true, needs: needs{mailbox: mayInsert, selected: mayRead}},
+	"UID COPY":     {in: selected, run: (*session).copy, needs: needs{mailbox: mayInsert, selected: mayRead}},
+	"MOVE":         {in: selected, run: (*session).move, bySeq: true, needs: needs{mailbox: mayInsert, selected: mayRead | mayTake}},
+	"UID MOVE":     {in: selected, run: (*session).move, needs: needs{mailbox: mayInsert, selected: mayRead | mayTake}},
 }
 
 // command decodes, runs and answers the command that begins at the decoder. It returns an error
@@ -119,6 +158,10 @@ func (s *session) command() error {
 		r.name = r.SP().Word()
 	}
 	cmd, err := s.lookup(r)
+	r.needs = cmd.needs
+	if err == nil && cmd.needs.selected != 0 {
+		err = s.permitSelected(cmd.needs.selected)
+	}
 	if err == nil {
 		err = cmd.run(s, r)
 	}
@@ -141,7 +184,7 @@ func (s *session) command() error {
 	}
 	s.tellAnnotations()
 	if cmd.renames && err == nil {
-		s.srv.sessions.poke(s.account.ID)
+		s.srv.sessions.poke(cmp.Or(r.tree, s.account.ID))
 	}
 	return s.answer(r, err)
 }

@@ -6,12 +6,12 @@ import (
 
 // copy is COPY and UID COPY (RFC 9051 6.4.7): all of the messages or none.
 func (s *session) copy(r *request) error {
-	src, dst, err := s.readTransfer(r)
+	src, dst, locked, err := s.readTransfer(r)
 	if err != nil || len(src) == 0 {
 		return err
 	}
 	defer dst.Close()
-	done, err := s.view.box.Copy(s.ctx, src, dst)
+	done, err := s.view.box.CopyUnlocked(s.ctx, src, dst, locked)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func (s *session) copy(r *request) error {
 
 // move is MOVE and UID MOVE (RFC 9051 6.4.8, RFC 6851).
 func (s *session) move(r *request) error {
-	src, dst, err := s.readTransfer(r)
+	src, dst, locked, err := s.readTransfer(r)
 	if err != nil || len(src) == 0 {
 		return err
 	}
@@ -31,7 +31,7 @@ func (s *session) move(r *request) error {
 	if s.view.readOnly {
 		return errReadOnly
 	}
-	done, err := s.view.box.Move(s.ctx, src, dst)
+	done, err := s.view.box.MoveUnlocked(s.ctx, src, dst, locked)
 	if err != nil {
 		return err
 	}
@@ -44,28 +44,28 @@ func (s *session) move(r *request) error {
 }
 
 // readTransfer reads the arguments of COPY and MOVE and opens the destination, which the caller
-// closes. Without messages to take there is none.
-func (s *session) readTransfer(r *request) ([]maildir.UID, *maildir.Mailbox, error) {
+// closes. Without messages to take there is none. Flags that are locked there do not come along.
+func (s *session) readTransfer(r *request) (uids []maildir.UID, dst *maildir.Mailbox, locked maildir.LockedFlags, err error) {
 	set := r.SP().Set()
 	name := r.SP().Mailbox()
 	if err := r.End(); err != nil {
-		return nil, nil, err
+		return nil, nil, locked, err
 	}
 	ss, err := s.find(set, r.uid)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, locked, err
 	}
 	uids, gone := s.view.uidsOf(ss)
 	if gone {
-		return nil, nil, maildir.ErrExpunged
+		return nil, nil, locked, maildir.ErrExpunged
 	}
-	dst, err := s.user.Open(s.ctx, name)
+	dst, _, have, err := s.openNamed(r, name)
 	if err != nil {
-		return nil, nil, tryCreate(err)
+		return nil, nil, locked, tryCreate(err)
 	}
 	if len(uids) == 0 {
 		dst.Close()
 		r.text = "No messages found"
 	}
-	return uids, dst, nil
+	return uids, dst, have.LockedFlags(), nil
 }

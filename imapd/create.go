@@ -24,32 +24,64 @@ func (s *session) create(r *request) error {
 		return err
 	}
 	// RFC 9051 6.3.4: a trailing separator only says that there will be children.
-	name = wire.FoldInbox(strings.TrimSuffix(name, "/"))
-	if err := s.user.Create(s.ctx, name, use); err != nil {
+	p, err := s.locateNew(r, wire.FoldInbox(strings.TrimSuffix(name, "/")))
+	if err != nil {
 		return err
 	}
-	if err := s.createParents(name); err != nil {
+	if err := p.user.Create(s.ctx, p.name, use); err != nil {
 		return err
 	}
-	if st, err := s.user.Status(s.ctx, name); err == nil && st.MailboxID != "" {
+	if err := s.createParents(p, true); err != nil {
+		return err
+	}
+	if st, err := p.user.Status(s.ctx, p.name); err == nil && st.MailboxID != "" {
 		r.code = "MAILBOXID (" + st.MailboxID + ")" // RFC 8474 4.1
 	}
 	return nil
 }
 
-// createParents makes the names above name mailboxes as well, as RFC 9051 6.3.4 would have it.
-func (s *session) createParents(name string) error {
-	for {
+// locateNew finds where a mailbox is to be made, and checks the right to do so.
+func (s *session) locateNew(r *request, name string) (place, error) {
+	p, err := s.locate(name)
+	switch {
+	case errors.Is(err, maildir.ErrNotFound):
+		return p, errNoPermission // whether the account is there, and lets others in, is not said
+	case err != nil:
+		return p, err
+	case !p.guest && (name == othersName || strings.HasPrefix(name, othersPrefix)):
+		return p, no("CANNOT", "The name is for the mailboxes of others")
+	}
+	r.tree = p.owner
+	return p, s.permitBelow(p, r.needs.parent)
+}
+
+// createParents makes the names above a new mailbox mailboxes as well, as RFC 9051 6.3.4 would have
+// it. What is new inherits the rights of what was there (RFC 4314 4); the mailbox itself does so when
+// it is fresh.
+func (s *session) createParents(p place, fresh bool) error {
+	var made []string
+	if fresh {
+		made = append(made, p.name)
+	}
+	for name := p.name; ; {
 		i := strings.LastIndexByte(name, '/')
 		if i < 0 {
 			return nil
 		}
 		name = name[:i]
-		if err := s.user.Create(s.ctx, name, ""); errors.Is(err, maildir.ErrExists) || errors.Is(err, maildir.ErrInbox) {
+		err := p.user.Create(s.ctx, name, "")
+		switch {
+		case errors.Is(err, maildir.ErrExists), errors.Is(err, maildir.ErrInbox):
+			for _, child := range made {
+				if err := p.user.InheritACL(s.ctx, name, child); err != nil {
+					return err
+				}
+			}
 			return nil
-		} else if err != nil {
+		case err != nil:
 			return err
 		}
+		made = append(made, name)
 	}
 }
 

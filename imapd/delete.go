@@ -6,9 +6,14 @@ func (s *session) delete(r *request) error {
 	if err := r.End(); err != nil {
 		return err
 	}
+	p, _, err := s.permitted(name, r.needs.mailbox)
+	if err != nil {
+		return err
+	}
+	r.tree = p.owner
 	if s.view != nil && s.view.name == name {
 		s.closeView()
 		s.enc.Raw("* OK [CLOSED] The selected mailbox is being deleted\r\n")
 	}
-	return s.user.Delete(s.ctx, name)
+	return p.user.Delete(s.ctx, p.name)
 }

@@ -53,7 +53,7 @@ func (s *session) esearch(r *request) error {
 // filtered lists the mailboxes that the filters take, each once.
 func (s *session) filtered(filters []mailboxFilter) ([]string, error) {
 	var names []string
-	infos, err := s.user.Mailboxes(s.ctx)
+	infos, err := s.mailboxes(slices.ContainsFunc(filters, mailboxFilter.reachesOthers))
 	if err != nil {
 		return nil, err
 	}
@@ -76,16 +76,16 @@ func (s *session) filtered(filters []mailboxFilter) ([]string, error) {
 // searchMailbox looks into one mailbox, through a view of its own, and writes what was found there.
 func (s *session) searchMailbox(r *request, name string, ret *resultOptions, key searchKey) error {
 	if s.view == nil || s.view.name != name {
-		box, err := s.user.Open(s.ctx, name)
-		if errors.Is(err, maildir.ErrNotFound) {
-			return nil // deleted meanwhile
+		box, p, have, err := s.openMailbox(name, mayRead)
+		if errors.Is(err, maildir.ErrNotFound) || errors.Is(err, errNoPermission) {
+			return nil // deleted meanwhile, or not to be read
 		}
 		if err != nil {
 			return err
 		}
 		defer box.Close()
 		own := s.view
-		s.view = newView(box, name, true)
+		s.view = newView(box, p, have, true)
 		defer func() { s.view = own }()
 	}
 	found, err := s.matching(r, key)

@@ -37,7 +37,7 @@ func (s *session) fetch(r *request) error {
 	}
 	f := newFetcher(s, o)
 	defer f.content.close()
-	if err := f.run(ss, o.marksSeen() && !s.view.readOnly); err != nil {
+	if err := f.run(ss, o.marksSeen() && !s.view.readOnly && s.view.rights.Has(maildir.RightSeen)); err != nil {
 		return err
 	}
 	switch {

@@ -92,25 +92,30 @@ next:
 // writeFlags announces the flags in use in the selected mailbox and those that can be changed.
 func (s *session) writeFlags() {
 	s.enc.Raw("* FLAGS (")
-	s.writeFlagNames()
+	s.writeFlagNames(maildir.LockedFlags{})
 	s.enc.Raw(")\r\n* OK [PERMANENTFLAGS (")
 	if !s.view.readOnly {
-		s.writeFlagNames()
-		s.enc.Raw(` \*`)
+		s.writeFlagNames(s.view.rights.LockedFlags())
+		if s.view.rights.Has(maildir.RightWrite) {
+			s.enc.Raw(` \*`)
+		}
 	}
 	s.enc.Raw(")] Flags permitted\r\n")
 }
 
-func (s *session) writeFlagNames() {
-	for i, f := range systemFlags {
-		if i > 0 {
-			s.enc.SP()
+// writeFlagNames lists the flags that are not locked.
+func (s *session) writeFlagNames(locked maildir.LockedFlags) {
+	space := ""
+	for _, f := range systemFlags {
+		if f.flag&locked.Flags == 0 {
+			s.enc.Raw(space).Raw(f.name)
+			space = " "
 		}
-		s.enc.Raw(f.name)
 	}
 	for _, name := range s.view.state.Keywords() {
-		if name != "" {
-			s.enc.SP().Raw(name)
+		if name != "" && !locked.Keywords {
+			s.enc.Raw(space).Raw(name)
+			space = " "
 		}
 	}
 }

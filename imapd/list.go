@@ -22,6 +22,7 @@ type listing struct {
 	showSubscribed bool
 	status         []statusItem
 	metadata       *metadataQuery // RFC 9590
+	rights         bool           // RFC 8440
 }
 
 // list is LIST.
@@ -34,7 +35,7 @@ func (s *session) list(r *request) error {
 		s.enc.Raw("* LIST (\\Noselect) \"/\" \"\"\r\n") // RFC 9051 6.3.9
 		return nil
 	}
-	infos, err := s.user.Mailboxes(s.ctx)
+	infos, err := s.mailboxes(slices.ContainsFunc(l.patterns, pattern.reachesOthers))
 	if err != nil {
 		return err
 	}
@@ -117,6 +118,8 @@ func (s *session) readListReturn(r *request, l *listing) {
 		case "STATUS":
 			r.SP()
 			l.status = s.readStatusItems(r)
+		case "MYRIGHTS":
+			l.rights = true
 		case "METADATA":
 			r.SP()
 			l.metadata = readListMetadata(r)
@@ -179,16 +182,35 @@ func (s *session) listOne(l *listing, infos []maildir.Info, i int) {
 		s.enc.Raw("))")
 	}
 	s.enc.CRLF()
-	if len(l.status) > 0 && !info.NoSelect {
-		// RFC 5819 2: a mailbox without a STATUS is one that cannot be had.
-		if err := s.writeStatus(info.Name, l.status); err != nil {
-			s.log.Warn("status for list", "user", string(s.account.ID), "mailbox", info.Name, "err", err)
+	if !info.NoSelect {
+		s.listMore(l, info)
+	}
+}
+
+// listMore writes what RETURN asks for of a mailbox that is there. What the account has no right to,
+// or what has gone in this moment, is left out (RFC 5819 2, RFC 8440 3).
+func (s *session) listMore(l *listing, info maildir.Info) {
+	failed := func(what string, err error) {
+		if err != nil && !errors.Is(err, maildir.ErrNotFound) && !errors.Is(err, errNoPermission) {
+			s.log.Warn(what+" for list", "user", string(s.account.ID), "mailbox", info.Name, "err", err)
 		}
 	}
-	if l.metadata != nil && !info.NoSelect {
-		if err := s.writeMetadata(info.Name, l.metadata); err != nil && !errors.Is(err, maildir.ErrNotFound) {
-			s.log.Warn("metadata for list", "user", string(s.account.ID), "mailbox", info.Name, "err", err)
+	if len(l.status) > 0 {
+		p, _, err := s.permitted(info.Name, mayRead)
+		if err == nil {
+			err = s.writeStatus(p, l.status)
 		}
+		failed("status", err)
+	}
+	if l.rights {
+		p, have, err := s.permitted(info.Name, maildir.RightLookup)
+		if err == nil {
+			s.writeMyRights(p, have)
+		}
+		failed("rights", err)
+	}
+	if l.metadata != nil {
+		failed("metadata", s.writeMetadata(info.Name, l.metadata))
 	}
 }
 

@@ -34,11 +34,22 @@ func readMailboxFilter(r *request) mailboxFilter {
 // selected says whether the filter means the selected mailbox, whichever that is.
 func (f mailboxFilter) selected() bool { return f.kind == "SELECTED" || f.kind == "SELECTED-DELAYED" }
 
+// reachesOthers says whether the filter can take mailboxes of other accounts.
+func (f mailboxFilter) reachesOthers() bool {
+	switch f.kind {
+	case "SUBSCRIBED":
+		return true
+	case "SUBTREE", "SUBTREE-ONE", "MAILBOXES":
+		return slices.ContainsFunc(f.names, func(n string) bool { return n == othersName || strings.HasPrefix(n, othersPrefix) })
+	}
+	return false
+}
+
 // match says whether the filter takes a mailbox by its name.
 func (f mailboxFilter) match(info maildir.Info) bool {
 	switch f.kind {
 	case "PERSONAL":
-		return true
+		return info.Name != othersName && !strings.HasPrefix(info.Name, othersPrefix)
 	case "INBOXES": // where mail is delivered to: we know of one
 		return info.Name == "INBOX"
 	case "SUBSCRIBED":

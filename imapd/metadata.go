@@ -215,7 +215,11 @@ func (s *session) writeEntryValue(e entryValue) {
 
 // metadataOf collects the entries that the account may see.
 func (s *session) metadataOf(name string, q *metadataQuery) ([]entryValue, error) {
-	notes, err := s.user.Annotations(s.ctx, name)
+	p, _, err := s.permittedMetadata(name)
+	if err != nil {
+		return nil, err
+	}
+	notes, err := p.user.Annotations(s.ctx, p.name)
 	if err != nil {
 		return nil, err
 	}
@@ -232,8 +236,8 @@ func (s *session) metadataOf(name string, q *metadataQuery) ([]entryValue, error
 		admin := "mailto:postmaster@" + s.account.ID.Domain() // every host has one, RFC 5321 4.5.1
 		return append(all, entryValue{entry: serverAdminEntry, value: admin}), nil
 	}
-	if q.takes(specialUseEntry) {
-		use, err := s.user.SpecialUse(name)
+	if q.takes(specialUseEntry) && !p.guest {
+		use, err := p.user.SpecialUse(p.name)
 		if err != nil {
 			return nil, err
 		}
@@ -242,6 +246,20 @@ func (s *session) metadataOf(name string, q *metadataQuery) ([]entryValue, error
 		}
 	}
 	return all, nil
+}
+
+// permittedMetadata locates the mailbox that annotations are about. One needs l and a right to do
+// something with its messages (RFC 5464 3.3).
+func (s *session) permittedMetadata(name string) (place, maildir.Rights, error) {
+	if name == serverMailbox {
+		return place{user: s.user, owner: s.account.ID}, maildir.AllRights, nil
+	}
+	p, have, err := s.permitted(name, maildir.RightLookup)
+	const some = mayRead | maildir.RightSeen | maildir.RightWrite | mayInsert | maildir.RightPost
+	if err == nil && have&some == 0 {
+		err = errNoPermission
+	}
+	return p, have, err
 }
 
 // setMetadata is SETMETADATA (RFC 5464 4.3). All is read and checked before anything is changed.
@@ -339,6 +357,10 @@ func (o *metadataOrder) readValue(r *wire.Decoder, entry string) error {
 
 // applyMetadata makes the changes, and tells other sessions of them.
 func (s *session) applyMetadata(name string, o *metadataOrder) error {
+	p, have, err := s.permittedMetadata(name)
+	if err != nil {
+		return err
+	}
 	var changes []maildir.AnnotationChange
 	var use *entryValue
 	for i, e := range o.entries {
@@ -346,6 +368,10 @@ func (s *session) applyMetadata(name string, o *metadataOrder) error {
 		switch {
 		case name == serverMailbox && scope == sharedScope:
 			return no("NOPERM", "What is said of the server is the administrator's to say")
+		case scope == sharedScope && !have.Has(maildir.RightWrite):
+			return errNoPermission
+		case e.entry == specialUseEntry && p.guest:
+			return no("CANNOT", "What a mailbox is for is its owner's to say")
 		case e.entry == specialUseEntry && name != serverMailbox:
 			use = &o.entries[i]
 			continue
@@ -357,23 +383,23 @@ func (s *session) applyMetadata(name string, o *metadataOrder) error {
 		changes = append(changes, c)
 	}
 	if use != nil {
-		if err := s.setSpecialUse(name, *use); err != nil {
+		if err := s.setSpecialUse(p, *use); err != nil {
 			return err
 		}
 	}
-	changed, err := s.user.Annotate(s.ctx, name, changes)
+	changed, err := p.user.Annotate(s.ctx, p.name, changes)
 	if errors.Is(err, maildir.ErrLimit) {
 		return errMetadataTooMany
 	}
 	if err != nil {
 		return err
 	}
-	s.srv.sessions.annotated(s, name, changed)
+	s.srv.sessions.annotated(s, p, changed)
 	return nil
 }
 
 // setSpecialUse changes what the mailbox is for (RFC 6154 4).
-func (s *session) setSpecialUse(name string, e entryValue) error {
+func (s *session) setSpecialUse(p place, e entryValue) error {
 	use := strings.TrimSpace(e.value)
 	if use != "" {
 		i := slices.IndexFunc(specialUses, func(known string) bool { return strings.EqualFold(known, use) })
@@ -382,10 +408,10 @@ func (s *session) setSpecialUse(name string, e entryValue) error {
 		}
 		use = specialUses[i]
 	}
-	if err := s.user.SetSpecialUse(s.ctx, name, use); err != nil {
+	if err := p.user.SetSpecialUse(s.ctx, p.name, use); err != nil {
 		return err
 	}
-	s.srv.sessions.annotated(s, name, []maildir.Annotation{{Owner: string(s.account.ID), Name: "/specialuse"}})
+	s.srv.sessions.annotated(s, p, []maildir.Annotation{{Owner: string(s.account.ID), Name: "/specialuse"}})
 	s.srv.sessions.poke(s.account.ID)
 	return nil
 }

@@ -55,20 +55,27 @@ func (r *registry) hear(c *session, n *annotationNews) {
 	c.annotations = n
 }
 
-// annotated tells the other sessions of the account that notes of a mailbox have changed.
-func (r *registry) annotated(by *session, mailbox string, notes []maildir.Annotation) {
+// annotated tells other sessions that notes of a mailbox have changed. Whether an account may know of
+// the mailbox at all is looked up when its client is told.
+func (r *registry) annotated(by *session, p place, notes []maildir.Annotation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for c := range r.users[by.account.ID] {
-		if c == by || c.annotations == nil {
-			continue
+	for id, of := range r.users {
+		mailbox := p.name
+		if id != p.owner {
+			mailbox = othersPrefix + string(p.owner) + "/" + p.name
 		}
-		for _, n := range notes {
-			switch n.Owner {
-			case "":
-				c.annotations.add(annotationChange{mailbox, sharedScope + n.Name})
-			case string(c.account.ID):
-				c.annotations.add(annotationChange{mailbox, privateScope + n.Name})
+		for c := range of {
+			if c == by || c.annotations == nil {
+				continue
+			}
+			for _, n := range notes {
+				switch n.Owner {
+				case "":
+					c.annotations.add(annotationChange{mailbox, sharedScope + n.Name})
+				case string(id):
+					c.annotations.add(annotationChange{mailbox, privateScope + n.Name})
+				}
 			}
 		}
 	}
@@ -122,5 +129,9 @@ func (s *session) wantsAnnotation(mailbox string) bool {
 	if mailbox == serverMailbox {
 		return s.has(metadataServer)
 	}
-	return s.has(metadata)
+	if !s.has(metadata) {
+		return false
+	}
+	_, _, err := s.permittedMetadata(mailbox)
+	return err == nil
 }

@@ -42,6 +42,7 @@ type notifyRule struct {
 // A notifier is what NOTIFY SET leaves behind.
 type notifier struct {
 	rules   []notifyRule
+	others  bool          // mailboxes of other accounts are among them
 	wake    chan struct{} // something has happened
 	stop    chan struct{} // ends the forwarding goroutine
 	known   []maildir.Info
@@ -132,13 +133,14 @@ func (s *session) readNotifyEvent(r *request, rule *notifyRule) (unknown bool) {
 // startNotify replaces whatever was asked for before.
 func (s *session) startNotify(rules []notifyRule, status bool) error {
 	s.stopNotify()
-	infos, err := s.user.Mailboxes(s.ctx)
+	others := slices.ContainsFunc(rules, func(r notifyRule) bool { return r.filter.reachesOthers() })
+	infos, err := s.mailboxes(others)
 	if err != nil {
 		return err
 	}
-	n := &notifier{rules: rules, wake: make(chan struct{}, 1), known: infos, watched: make(map[string]*watchedMailbox)}
+	n := &notifier{rules: rules, others: others, wake: make(chan struct{}, 1), known: infos, watched: make(map[string]*watchedMailbox)}
 	s.notifier = n
-	s.srv.sessions.setWake(s, n.wake)
+	s.srv.sessions.setWake(s, n.wake, others)
 	if err := s.watchMailboxes(infos, status); err != nil {
 		s.stopNotify()
 		return err
@@ -158,7 +160,7 @@ func (s *session) stopNotify() {
 		return
 	}
 	s.notifier = nil
-	s.srv.sessions.setWake(s, nil)
+	s.srv.sessions.setWake(s, nil, false)
 	n.unforward()
 	for _, w := range n.watched {
 		w.close()
@@ -222,8 +224,8 @@ func (s *session) watchMailboxes(infos []maildir.Info, status bool) error {
 		if !want[info.Name] || n.watched[info.Name] != nil {
 			continue
 		}
-		box, err := s.user.Open(s.ctx, info.Name)
-		if errors.Is(err, maildir.ErrNotFound) {
+		box, _, _, err := s.openMailbox(info.Name, mayRead)
+		if errors.Is(err, maildir.ErrNotFound) || errors.Is(err, errNoPermission) {
 			continue
 		}
 		if err != nil {
@@ -332,6 +334,9 @@ func (s *session) tellWatched(name string, w *watchedMailbox) error {
 	if next == w.state {
 		return nil
 	}
+	if _, _, err := s.permitted(name, mayRead); err != nil {
+		return nil // it was the account's to read
+	}
 	ch := w.box.Changes(w.state, next)
 	w.state = next
 	if s.view != nil && s.view.name == name {
@@ -375,7 +380,7 @@ func (s *session) writeNotifyStatus(name string, st *maildir.State, events notif
 // tellMailboxNames compares the mailboxes with those that the client knows of.
 func (s *session) tellMailboxNames() error {
 	n := s.notifier
-	infos, err := s.user.Mailboxes(s.ctx)
+	infos, err := s.mailboxes(n.others)
 	if err != nil {
 		return err
 	}

@@ -74,3 +74,10 @@ func glob(p, name string) bool {
 	}
 	return at[len(p)]
 }
+
+// reachesOthers says whether the pattern can match the name of a mailbox of another account, or one
+// above them.
+func (p pattern) reachesOthers() bool {
+	fixed, _, wild := strings.Cut(strings.ReplaceAll(string(p), "%", "*"), "*")
+	return strings.HasPrefix(fixed, othersName) || wild && strings.HasPrefix(othersPrefix, fixed)
+}

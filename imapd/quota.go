@@ -1,10 +1,12 @@
 package imapd
 
 import (
+	"buzon/internal/account"
 	"buzon/maildir"
 )
 
-// Quotas are RFC 9208: one root, named "", that all mailboxes of the user have. Limits are set by
+// Quotas are RFC 9208: one root for each account, that all its mailboxes have; one's own is named "",
+// that of others as they are. Limits are set by
 // the administrator, not over IMAP.
 
 // getQuota is GETQUOTA.
@@ -13,10 +15,21 @@ func (s *session) getQuota(r *request) error {
 	if err := r.End(); err != nil {
 		return err
 	}
-	if root != "" {
-		return no("NONEXISTENT", "No such quota root")
+	if root == "" {
+		return s.writeQuota(root, s.user)
 	}
-	return s.writeQuota()
+	if account.ID(root) != s.account.ID { // who may read a mailbox may know of its quota
+		infos, err := s.sharedMailboxes()
+		if err != nil {
+			return err
+		}
+		for _, info := range infos {
+			if p, _, err := s.permitted(info.Name, mayRead); err == nil && string(p.owner) == root {
+				return s.writeQuota(root, p.user)
+			}
+		}
+	}
+	return no("NONEXISTENT", "No such quota root")
 }
 
 // getQuotaRoot is GETQUOTAROOT. A mailbox that does not exist yet would have the same root.
@@ -25,8 +38,19 @@ func (s *session) getQuotaRoot(r *request) error {
 	if err := r.End(); err != nil {
 		return err
 	}
-	s.enc.Raw("* QUOTAROOT ").Mailbox(name).Raw(" \"\"\r\n")
-	return s.writeQuota()
+	p, err := s.locate(name)
+	if err != nil {
+		return err
+	}
+	root := ""
+	if p.guest {
+		if _, _, err := s.permitted(name, r.needs.mailbox); err != nil {
+			return err
+		}
+		root = string(p.owner)
+	}
+	s.enc.Raw("* QUOTAROOT ").Mailbox(name).SP().String(root).CRLF()
+	return s.writeQuota(root, p.user)
 }
 
 // setQuota is SETQUOTA, which users may not.
@@ -42,12 +66,12 @@ func (s *session) setQuota(r *request) error {
 	return no("NOPERM", "Quotas are set by the administrator")
 }
 
-func (s *session) writeQuota() error {
-	q, err := s.user.Quota(s.ctx)
+func (s *session) writeQuota(root string, user *maildir.User) error {
+	q, err := user.Quota(s.ctx)
 	if err != nil {
 		return err
 	}
-	s.enc.Raw(`* QUOTA "" (`)
+	s.enc.Raw("* QUOTA ").String(root).Raw(" (")
 	if q.BytesLimit > 0 { // in units of 1024 octets, RFC 9208 5.1
 		s.enc.Raw("STORAGE ").Raw(number((q.Bytes + 1023) / 1024)).SP().Raw(number(q.BytesLimit / 1024))
 	}
@@ -62,8 +86,8 @@ func (s *session) writeQuota() error {
 }
 
 // deletedStorage is what an EXPUNGE of the mailbox would give back (RFC 9208 4.1.4).
-func (s *session) deletedStorage(name string) (int64, error) {
-	box, err := s.user.Open(s.ctx, name)
+func (s *session) deletedStorage(p place) (int64, error) {
+	box, err := p.user.Open(s.ctx, p.name)
 	if err != nil {
 		return 0, err
 	}

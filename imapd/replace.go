@@ -31,12 +31,12 @@ func (s *session) replace(r *request) error {
 	case s.view.readOnly:
 		return errReadOnly
 	}
-	box, err := s.user.Open(s.ctx, name)
+	box, _, have, err := s.openNamed(r, name)
 	if err != nil {
 		return tryCreate(err)
 	}
 	defer box.Close()
-	m, err := s.readAppend(r)
+	m, err := s.readAppend(r, box.User(), have.LockedFlags())
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (s *session) open(r *request, readOnly bool) error {
 		s.closeView()
 		s.enc.Raw("* OK [CLOSED] Previous mailbox closed\r\n")
 	}
-	box, err := s.user.Open(s.ctx, name)
+	box, p, have, err := s.openNamed(r, name)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,8 @@ func (s *session) open(r *request, readOnly bool) error {
 	if params.condstore || params.resync != nil {
 		s.enabled |= condstore
 	}
-	s.view = newView(box, name, readOnly)
+	readOnly = readOnly || have&rightsToChange == 0 // RFC 4314 5.2
+	s.view = newView(box, p, have, readOnly)
 	s.state = selected
 	if err := s.claimRecent(); err != nil {
 		return err

@@ -160,6 +160,8 @@ func remoteAddr(nc net.Conn) netip.Addr {
 type registry struct {
 	mu    sync.Mutex
 	users map[account.ID]map[*session]struct{}
+	// strangers want to hear of the mailboxes of other accounts as well.
+	strangers map[*session]struct{}
 }
 
 // add enters c, unless its user has too many sessions, in all or from the same address.
@@ -198,14 +200,22 @@ func (r *registry) remove(c *session) {
 }
 
 // setWake says where a session wants to hear of other sessions' changes to the mailboxes of its
-// user.
-func (r *registry) setWake(c *session, wake chan struct{}) {
+// user, and with others of other accounts.
+func (r *registry) setWake(c *session, wake chan struct{}, others bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.wake = wake
+	delete(r.strangers, c)
+	if others {
+		if r.strangers == nil {
+			r.strangers = make(map[*session]struct{})
+		}
+		r.strangers[c] = struct{}{}
+	}
 }
 
-// poke tells the user's sessions that the list of mailboxes has changed.
+// poke tells the user's sessions that the list of mailboxes has changed, and those of others that
+// look at it.
 func (r *registry) poke(id account.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -213,6 +223,9 @@ func (r *registry) poke(id account.ID) {
 		if c.wake != nil {
 			wakeUp(c.wake)
 		}
+	}
+	for c := range r.strangers {
+		wakeUp(c.wake)
 	}
 }
 

@@ -32,7 +32,8 @@ type session struct {
 	state    state
 	account  account.Account
 	user     *maildir.User
-	view     *view // of the selected mailbox; nil in other states
+	view     *view                        // of the selected mailbox; nil in other states
+	hosts    map[account.ID]*maildir.User // other accounts, whose mailboxes are used
 	enabled  feature
 	saved    wire.Ranges // UIDs of the last SEARCH RETURN (SAVE), RFC 9051 6.4.4.4
 	contexts []*searchContext
@@ -238,6 +239,7 @@ func (s *session) bye(err error) error {
 func (s *session) end() {
 	s.stopNotify()
 	s.closeView()
+	s.leaveHosts()
 	if s.user != nil {
 		s.srv.sessions.remove(s)
 		s.user.Release()

@@ -9,7 +9,7 @@ import (
 // A statusItem is one thing that STATUS can tell.
 type statusItem struct {
 	name  string
-	value func(s *session, name string, st maildir.Status) (string, error)
+	value func(s *session, p place, st maildir.Status) (string, error)
 }
 
 func number[N ~int | ~int64 | ~uint32 | ~uint64](n N) string {
@@ -19,20 +19,20 @@ func number[N ~int | ~int64 | ~uint32 | ~uint64](n N) string {
 // statusItems is all of RFC 9051 6.3.11, RFC 3501 (RECENT), RFC 7162 (HIGHESTMODSEQ), RFC 8438
 // (SIZE), RFC 8474 (MAILBOXID), RFC 7889 (APPENDLIMIT), RFC 9208 (DELETED-STORAGE).
 var statusItems = []statusItem{
-	{"MESSAGES", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Messages), nil }},
-	{"RECENT", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Recent), nil }},
-	{"UIDNEXT", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.UIDNext), nil }},
-	{"UIDVALIDITY", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.UIDValidity), nil }},
-	{"UNSEEN", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Unseen), nil }},
-	{"DELETED", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Deleted), nil }},
-	{"SIZE", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.Size), nil }},
-	{"HIGHESTMODSEQ", func(_ *session, _ string, st maildir.Status) (string, error) { return number(st.HighestModSeq), nil }},
-	{"MAILBOXID", func(_ *session, _ string, st maildir.Status) (string, error) { return "(" + st.MailboxID + ")", nil }},
-	{"APPENDLIMIT", func(s *session, _ string, _ maildir.Status) (string, error) {
+	{"MESSAGES", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.Messages), nil }},
+	{"RECENT", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.Recent), nil }},
+	{"UIDNEXT", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.UIDNext), nil }},
+	{"UIDVALIDITY", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.UIDValidity), nil }},
+	{"UNSEEN", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.Unseen), nil }},
+	{"DELETED", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.Deleted), nil }},
+	{"SIZE", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.Size), nil }},
+	{"HIGHESTMODSEQ", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.HighestModSeq), nil }},
+	{"MAILBOXID", func(_ *session, _ place, st maildir.Status) (string, error) { return "(" + st.MailboxID + ")", nil }},
+	{"APPENDLIMIT", func(s *session, _ place, _ maildir.Status) (string, error) {
 		return number(s.srv.cfg.MessageSize), nil
 	}},
-	{"DELETED-STORAGE", func(s *session, name string, _ maildir.Status) (string, error) {
-		n, err := s.deletedStorage(name)
+	{"DELETED-STORAGE", func(s *session, p place, _ maildir.Status) (string, error) {
+		n, err := s.deletedStorage(p)
 		return number(n), err
 	}},
 }
@@ -45,7 +45,11 @@ func (s *session) status(r *request) error {
 	if err := r.End(); err != nil {
 		return err
 	}
-	return s.writeStatus(name, items)
+	p, _, err := s.permitted(name, r.needs.mailbox)
+	if err != nil {
+		return err
+	}
+	return s.writeStatus(p, items)
 }
 
 func (s *session) readStatusItems(r *request) []statusItem {
@@ -69,18 +73,18 @@ func (s *session) readStatusItems(r *request) []statusItem {
 	return items
 }
 
-func (s *session) writeStatus(name string, items []statusItem) error {
-	st, err := s.user.Status(s.ctx, name)
+func (s *session) writeStatus(p place, items []statusItem) error {
+	st, err := p.user.Status(s.ctx, p.name)
 	if err != nil {
 		return err
 	}
 	values := make([]string, len(items))
 	for i, item := range items {
-		if values[i], err = item.value(s, name, st); err != nil {
+		if values[i], err = item.value(s, p, st); err != nil {
 			return err
 		}
 	}
-	s.enc.Raw("* STATUS ").Mailbox(name).Raw(" (")
+	s.enc.Raw("* STATUS ").Mailbox(p.shown).Raw(" (")
 	for i, item := range items {
 		if i > 0 {
 			s.enc.SP()

@@ -28,6 +28,9 @@ func (s *session) store(r *request) error {
 	if s.view.readOnly {
 		return errReadOnly
 	}
+	if err := o.limit(s.view.rights.LockedFlags()); err != nil {
+		return err
+	}
 	// The messages are those that the client knows now. Then the news of others, so that what comes
 	// back afterwards can be told apart from what we did. What others did to these very messages is
 	// told with the outcome: before it, the client could not tell which came first.
@@ -118,6 +121,22 @@ func (s *session) readStore(r *request) (o storeOrder, err error) {
 	return o, err
 }
 
+// limit keeps the order from flags that are not the account's to change. It fails when nothing is
+// left to do (RFC 4314 4).
+func (o *storeOrder) limit(locked maildir.LockedFlags) error {
+	if locked == (maildir.LockedFlags{}) {
+		return nil
+	}
+	c := &o.change
+	asked := c.Flags != 0 || len(c.Keywords) > 0
+	c.Flags, c.Keywords = locked.Cut(c.Flags, c.Keywords)
+	c.Locked = locked
+	if asked && c.Flags == 0 && len(c.Keywords) == 0 || locked == maildir.NoRights.LockedFlags() {
+		return errNoPermission
+	}
+	return nil
+}
+
 // tellStored sends the FETCH responses of STORE: the new flags of every message named, unless they
 // are unwanted and as expected. What others changed in the same moment is told like the rest; fresh
 // are the messages of which the client has not been told yet what others did before.
@@ -193,7 +212,10 @@ func (e expectation) met(before *maildir.State, m maildir.Message) bool {
 	old := before.Message(at)
 	switch e.change.Op {
 	case maildir.Replace:
-		old.Flags, old.Keywords = e.change.Flags, e.keywords
+		old.Flags = e.change.Flags&^e.change.Locked.Flags | old.Flags&e.change.Locked.Flags
+		if !e.change.Locked.Keywords {
+			old.Keywords = e.keywords
+		}
 	case maildir.Add:
 		old.Flags |= e.change.Flags
 		old.Keywords |= e.keywords

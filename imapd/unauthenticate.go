@@ -14,6 +14,7 @@ func (s *session) unauthenticate(r *request) error {
 	}
 	s.stopNotify()
 	s.closeView()
+	s.leaveHosts()
 	s.srv.sessions.hear(s, nil)
 	s.srv.sessions.remove(s)
 	s.user.Release()

@@ -51,6 +51,9 @@ type syncOptions struct {
 // sync brings the client up to the mailbox's newest state, as far as it may be told.
 func (s *session) sync(o syncOptions) error {
 	v := s.view
+	if !s.mayHear() {
+		return nil
+	}
 	if err := s.claimRecent(); err != nil {
 		return err
 	}
@@ -86,10 +89,10 @@ func (s *session) sync(o syncOptions) error {
 	return s.updateContexts(slices.Concat(ch.Changed, ch.Added))
 }
 
-// claimRecent makes messages in new/ this session's \Recent ones.
+// claimRecent makes messages in new/ this session's \Recent ones. They are the owner's to claim.
 func (s *session) claimRecent() error {
 	v := s.view
-	if v.readOnly || v.box.State().Recent() == 0 {
+	if v.readOnly || v.guest || v.box.State().Recent() == 0 {
 		return nil
 	}
 	uids, err := v.box.ClaimRecent(s.ctx)
@@ -132,7 +135,7 @@ func (s *session) writeExists() {
 // recentCount counts the \Recent messages: this session's own; for one that may not claim any,
 // those that nobody has claimed.
 func (s *session) recentCount() int {
-	if s.view.readOnly {
+	if s.view.readOnly || s.view.guest {
 		return s.view.state.Recent()
 	}
 	n := 0

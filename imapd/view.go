@@ -20,6 +20,8 @@ type view struct {
 	box      *maildir.Mailbox
 	name     string
 	readOnly bool
+	guest    bool           // it belongs to another account
+	rights   maildir.Rights // as they were last looked up
 
 	state    *maildir.State // the client knows everything up to this
 	uids     []maildir.UID  // by sequence number
@@ -32,9 +34,12 @@ type view struct {
 	unsettled bool
 }
 
-func newView(box *maildir.Mailbox, name string, readOnly bool) *view {
+func newView(box *maildir.Mailbox, p place, have maildir.Rights, readOnly bool) *view {
 	st := box.State()
-	return &view{box: box, name: name, readOnly: readOnly, state: st, uids: st.UIDs(), keywords: len(st.Keywords())}
+	return &view{
+		box: box, name: p.shown, guest: p.guest, rights: have, readOnly: readOnly,
+		state: st, uids: st.UIDs(), keywords: len(st.Keywords()),
+	}
 }
 
 // len is the number of messages as the client counts them.
