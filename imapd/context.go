@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"slices"
+	"sort"
 
 	"buzon/imapd/wire"
 	"buzon/maildir"
@@ -10,23 +11,30 @@ import (
 // mostContexts is how many searches of one session are kept up to date.
 const mostContexts = 16
 
-// A searchContext is a search whose result the client is kept up to date of (RFC 5267 4.3).
+// A searchContext is a search, or a sorted one, whose result the client is kept up to date of (RFC
+// 5267 4.3).
 type searchContext struct {
 	tag     string
 	uid     bool
 	key     searchKey
 	members []maildir.UID // that match, ascending
+
+	criteria []sortCriterion // of SORT
+	order    []maildir.UID   // the members as they were sorted; nil for SEARCH
 }
 
 // keepUpdated begins a context, unless there are too many.
-func (s *session) keepUpdated(r *request, key searchKey, found []int) {
+func (s *session) keepUpdated(r *request, key searchKey, criteria []sortCriterion, found []int) {
 	if len(s.contexts) == mostContexts {
 		s.enc.Raw("* NO [NOUPDATE ").String(r.tag).Raw("] Too many searches are kept up to date\r\n")
 		return
 	}
-	c := &searchContext{tag: r.tag, uid: r.uid, key: key}
+	c := &searchContext{tag: r.tag, uid: r.uid, key: key, criteria: criteria}
 	for _, i := range found {
 		c.members = append(c.members, s.view.uids[i])
+	}
+	if criteria != nil {
+		c.order = slices.Clone(c.members)
 	}
 	slices.Sort(c.members)
 	s.contexts = append(s.contexts, c)
@@ -88,8 +96,46 @@ func (s *session) updateContexts(uids []maildir.UID) error {
 			}
 		}
 		s.writeContext(c, "REMOVEFROM", out, s.view.uids)
+		if c.criteria != nil {
+			if err := s.insertSorted(c, in); err != nil {
+				return err
+			}
+			continue
+		}
 		s.writeContext(c, "ADDTO", in, s.view.uids)
 	}
+	return nil
+}
+
+// insertSorted finds the places of new members, and tells them one after the other: each position is
+// counted when those before it are in place (RFC 5267 4.3.2).
+func (s *session) insertSorted(c *searchContext, uids []maildir.UID) error {
+	w := s.beginContext(c, "ADDTO")
+	for _, uid := range uids {
+		own := int(s.view.seq(uid)) - 1
+		if own < 0 {
+			continue
+		}
+		var failed error
+		at := sort.Search(len(c.order), func(k int) bool {
+			other := int(s.view.seq(c.order[k])) - 1
+			if other < 0 || failed != nil {
+				return false
+			}
+			pair, err := s.sorted([]int{other, own}, c.criteria)
+			if err != nil {
+				failed = err
+				return false
+			}
+			return pair[0] == own
+		})
+		if failed != nil {
+			return failed
+		}
+		c.order = slices.Insert(c.order, at, uid)
+		w.pair(at+1, uid, s.view.uids)
+	}
+	w.end()
 	return nil
 }
 
@@ -109,10 +155,70 @@ func (c *candidate) matchUID(key searchKey, uid maildir.UID) (bool, error) {
 	return ok, err
 }
 
+// A contextWriter writes ADDTO or REMOVEFROM with a position for each message.
+type contextWriter struct {
+	s    *session
+	c    *searchContext
+	what string
+	open bool
+}
+
+func (s *session) beginContext(c *searchContext, what string) *contextWriter {
+	return &contextWriter{s: s, c: c, what: what}
+}
+
+func (w *contextWriter) pair(position int, uid maildir.UID, view []maildir.UID) {
+	num := uint32(uid)
+	if !w.c.uid {
+		i, ok := slices.BinarySearch(view, uid)
+		if !ok {
+			return
+		}
+		num = uint32(i) + 1
+	}
+	if w.open {
+		w.s.enc.SP()
+	} else {
+		w.s.writeContextHead(w.c, w.what)
+		w.open = true
+	}
+	w.s.enc.Num(uint64(position)).SP().Num(uint64(num))
+}
+
+func (w *contextWriter) end() {
+	if w.open {
+		w.s.enc.Raw(")\r\n")
+	}
+}
+
+func (s *session) writeContextHead(c *searchContext, what string) {
+	s.enc.Raw("* ESEARCH (TAG ").String(c.tag).Raw(")")
+	if c.uid {
+		s.enc.Raw(" UID")
+	}
+	s.enc.SP().Raw(what).Raw(" (")
+}
+
+// removeSorted takes members out of their places.
+func (s *session) removeSorted(c *searchContext, uids []maildir.UID, view []maildir.UID) {
+	w := s.beginContext(c, "REMOVEFROM")
+	for _, uid := range uids {
+		if at := slices.Index(c.order, uid); at >= 0 {
+			c.order = slices.Delete(c.order, at, at+1)
+			w.pair(at+1, uid, view)
+		}
+	}
+	w.end()
+}
+
 // writeContext writes ADDTO or REMOVEFROM. The result of a SEARCH has no order: the position is 0
 // (RFC 5267 4.3.1).
 func (s *session) writeContext(c *searchContext, what string, uids []maildir.UID, view []maildir.UID) {
 	if len(uids) == 0 {
+		return
+	}
+	if c.criteria != nil {
+		s.removeSorted(c, uids, view)
 		return
 	}
 	var rs wire.Ranges
@@ -124,9 +230,6 @@ func (s *session) writeContext(c *searchContext, what string, uids []maildir.UID
 			rs.Add(uint32(i) + 1)
 		}
 	}
-	s.enc.Raw("* ESEARCH (TAG ").String(c.tag).Raw(")")
-	if c.uid {
-		s.enc.Raw(" UID")
-	}
-	s.enc.SP().Raw(what).Raw(" (0 ").Ranges(rs).Raw(")\r\n")
+	s.writeContextHead(c, what)
+	s.enc.Raw("0 ").Ranges(rs).Raw(")\r\n")
 }

@@ -36,7 +36,7 @@ func (s *session) search(r *request) error {
 		s.saved = s.savedResult(ret, found)
 	}
 	if ret.update {
-		s.keepUpdated(r, key, found)
+		s.keepUpdated(r, key, nil, found)
 	}
 	return nil
 }

@@ -18,9 +18,6 @@ func (s *session) sort(r *request) error {
 	if r.HasWord("RETURN") {
 		r.SP()
 		ret.read(r)
-		if ret.update {
-			r.Fail("UPDATE is not for SORT")
-		}
 		r.SP()
 	}
 	criteria := readSortCriteria(r)
@@ -49,6 +46,9 @@ func (s *session) sort(r *request) error {
 	}
 	if ret.save {
 		s.saved = s.savedResult(ret, found)
+	}
+	if ret.update {
+		s.keepUpdated(r, key, criteria, found)
 	}
 	return nil
 }
