@@ -3,6 +3,7 @@ package account
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -40,6 +41,9 @@ type Account struct {
 	// clients that trip over them.
 	HiddenCapabilities []string
 	Generation         uint64 // see Directory.Generation
+	// Device names the app password that was used at login; "" is the account's
+	// own password, or another way to log in.
+	Device string
 }
 
 // ParseID reads the address of an account as a person types it. The name must
@@ -108,11 +112,23 @@ type entry struct {
 	Account
 	hash passwordHash // zero: nobody can log in
 	phc  string       // hash as the file has it
+
+	scram SCRAMKey // of the same password; zero where there is none
+	apps  []appPassword
+}
+
+// as is the account for a login with an app password.
+func (e *entry) as(device string) Account {
+	a := e.Account
+	a.Device = device
+	return a
 }
 
 // accountFile is an account's file.
 type accountFile struct {
 	Password string     `toml:"password"`
+	SCRAM    string     `toml:"scram"`
+	Apps     []string   `toml:"app_passwords"`
 	Created  time.Time  `toml:"created"`
 	Disabled bool       `toml:"disabled"`
 	Quota    size.Bytes `toml:"quota"`
@@ -137,6 +153,25 @@ func parseAccount(path string, id ID, data []byte) (*entry, error) {
 			file.Problem([]string{"password"}, "%v; set it with: buzon account password %s", err, id)
 		}
 	}
+	if f.SCRAM != "" {
+		if e.scram, err = parseMainKey(f.SCRAM, f.Password); err != nil {
+			file.Problem([]string{"scram"}, "%v; set it with: buzon account password %s", err, id)
+		}
+	}
+	for _, text := range f.Apps {
+		p, err := parseAppPassword(text)
+		if err == nil && slices.ContainsFunc(e.apps, func(other appPassword) bool { return other.Name == p.Name }) {
+			err = fmt.Errorf("there are two app passwords with the name %s", p.Name)
+		}
+		if err == nil && len(e.apps) == maxAppPasswords {
+			err = fmt.Errorf("more than %d app passwords", maxAppPasswords)
+		}
+		if err != nil {
+			file.Problem([]string{"app_passwords"}, "%v; remove it and make another with: buzon account app-password add %s NAME", err, id)
+			break
+		}
+		e.apps = append(e.apps, p)
+	}
 	return e, file.Err()
 }
 
@@ -146,6 +181,9 @@ func (e *entry) format() []byte {
 	fmt.Fprintf(&b, "# Account %s. A change counts within a second.\n", e.ID)
 	fmt.Fprintf(&b, "# To change the password: buzon account password %s\n", e.ID)
 	fmt.Fprintf(&b, "password = %q\n", e.phc)
+	if !e.scram.isZero() {
+		fmt.Fprintf(&b, "scram = %q\n", formatMainKey(e.scram, e.phc))
+	}
 	fmt.Fprintf(&b, "created = %s\n", e.Created.UTC().Format(time.RFC3339))
 	fmt.Fprintf(&b, "disabled = %t  # true: no login; mail is still accepted\n", e.Disabled)
 	if e.Quota > 0 {

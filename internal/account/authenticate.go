@@ -22,6 +22,7 @@ const hashWait = 10 * time.Second
 //
 // Nothing in the answer or the time that it takes tells whether the user
 // exists, is disabled or gave a wrong password: every refusal costs one hash.
+// The password may be the account's own or an app password.
 func (d *Directory) Authenticate(ctx context.Context, login, password string) (Account, error) {
 	password, err := preparePassword(password)
 	if err != nil {
@@ -30,6 +31,9 @@ func (d *Directory) Authenticate(ctx context.Context, login, password string) (A
 	e := d.login(login)
 	if d.verified.has(e, password, d.now()) {
 		return e.Account, nil
+	}
+	if device, ok := e.device(password); ok && !e.Disabled {
+		return e.as(device), nil
 	}
 	if err := d.hashWorker(ctx); err != nil {
 		return Account{}, err
@@ -47,21 +51,49 @@ func (d *Directory) Authenticate(ctx context.Context, login, password string) (A
 	if !hash.matches(password) || e == nil || e.Disabled {
 		return Account{}, ErrBadCredentials
 	}
+	d.adopt(ctx, e, password)
 	d.verified.add(e, password, d.now())
 	return e.Account, nil
 }
 
+// Identity returns the account with the address that somebody else has vouched
+// for: a certificate, an identity provider. Aliases and details do not count.
+// The error is ErrBadCredentials.
+func (d *Directory) Identity(address string) (Account, error) {
+	e := d.login(address)
+	if e == nil || e.Disabled || !strings.Contains(address, "@") {
+		return Account{}, ErrBadCredentials
+	}
+	return e.Account, nil
+}
+
+// SameLogin reports whether two logins mean the same account, existing or not.
+func (d *Directory) SameLogin(a, b string) bool {
+	x, okX := d.loginKey(a)
+	y, okY := d.loginKey(b)
+	return okX && okY && x == y
+}
+
 // login finds the account that a person means, or nil.
 func (d *Directory) login(login string) *entry {
-	s := d.snapshot()
+	k, ok := d.loginKey(login)
+	if !ok {
+		return nil
+	}
+	return d.snapshot().accounts[ID(k)]
+}
+
+// loginKey is the address that a login means: a name alone is one of the first
+// domain.
+func (d *Directory) loginKey(login string) (key, bool) {
 	if !strings.Contains(login, "@") {
-		login += "@" + s.firstDomain().name
+		login += "@" + d.snapshot().firstDomain().name
 	}
 	a, err := smtp.ParseAddress(login)
 	if err != nil {
-		return nil
+		return "", false
 	}
-	return s.accounts[ID(keyOf(a))]
+	return keyOf(a), true
 }
 
 // hashWorker waits for one of the few that may hash at a time: each takes

@@ -64,6 +64,8 @@ type Config struct {
 	Hostname            string // postmaster and abuse are known there too
 	SubaddressSeparator string // between user and detail; default "+"
 	HashWorkers         int    // passwords checked at the same time; default 2 to 4, by the number of CPUs
+	NoSCRAM             bool   // keep no SCRAM keys of new passwords
+	SCRAMIterations     int    // of new SCRAM keys; default 100 000
 	Log                 *slog.Logger
 	Now                 func() time.Time // default time.Now
 }
@@ -77,6 +79,17 @@ type Directory struct {
 	now       func() time.Time
 	workers   chan struct{}
 	verified  verified
+	noSCRAM   bool
+	scramCost int // iterations
+
+	salts struct {
+		sync.Mutex
+		secret []byte // nil before its first use
+	}
+	uses struct {
+		sync.Mutex
+		last map[string]time.Time // by account and device: when it was last written down
+	}
 
 	current   atomic.Pointer[snapshot]
 	nextCheck atomic.Int64 // UnixNano; before it the files are not looked at
@@ -122,6 +135,8 @@ func Open(cfg Config) (*Directory, error) {
 		log:       cfg.Log,
 		now:       cfg.Now,
 		workers:   make(chan struct{}, workers),
+		noSCRAM:   cfg.NoSCRAM,
+		scramCost: cmp.Or(cfg.SCRAMIterations, scramIterations),
 		hostname:  strings.ToLower(cfg.Hostname),
 		// Numbers of an earlier run must not come again: another process may compare.
 		lastGen: uint64(cfg.Now().UnixMicro()),
@@ -257,7 +272,7 @@ func (d *Directory) List() []Account {
 }
 
 // Generation is a number that changes whenever sessions of the account must
-// end: a new password, disabled, removed. It is 0 for an account that cannot
+// end: a new password, an app password taken back, disabled, removed. It is 0 for an account that cannot
 // log in. Account.Generation holds its value at login.
 func (d *Directory) Generation(id ID) uint64 {
 	if e, ok := d.snapshot().accounts[id]; ok && !e.Disabled {

@@ -64,7 +64,7 @@ func newHouse(t testing.TB, files map[string]string) *house {
 func (h *house) open() (*account.Directory, error) {
 	return account.Open(account.Config{
 		Dir: h.dir, Domains: twoDomains, Hostname: "mx.buzon.test",
-		Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: h.clock,
+		Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: h.clock, SCRAMIterations: 4096,
 	})
 }
 
@@ -228,7 +228,7 @@ func TestGeneration(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ = os.ReadFile(file)
-	if s := string(text); !strings.HasPrefix(s, "# my comment\npassword = \"$argon2id$") || !strings.HasSuffix(s, "disabled = false\n") {
+	if s := string(text); !strings.HasPrefix(s, "# my comment\npassword = \"$argon2id$") || !strings.Contains(s, "\ndisabled = false\nscram = \"SCRAM-SHA-256$") {
 		t.Errorf("the file is now:\n%s", s)
 	}
 }

@@ -28,7 +28,7 @@ func (d *Directory) Add(ctx context.Context, id ID, password string, quota int64
 		if err != nil {
 			return err
 		}
-		e := entry{phc: newHash(password).String()}
+		e := entry{phc: newHash(password).String(), scram: d.newKey(id, nil, password)}
 		e.ID, e.Quota, e.Created = id, quota, d.now()
 		return d.write(id.path(), e.format())
 	})
@@ -45,14 +45,19 @@ func (d *Directory) SetPassword(ctx context.Context, id ID, password string) err
 		if err != nil {
 			return err
 		}
-		return d.edit(id.path(), "password", strconv.Quote(newHash(password).String()))
+		phc := newHash(password).String()
+		scram := setting{name: "scram"}
+		if key := d.newKey(id, s.accounts[id], password); !key.isZero() {
+			scram.value = strconv.Quote(formatMainKey(key, phc))
+		}
+		return d.edit(id.path(), setting{"password", strconv.Quote(phc)}, scram)
 	})
 }
 
 // SetDisabled forbids an account to log in, or allows it again.
 func (d *Directory) SetDisabled(ctx context.Context, id ID, disabled bool) error {
 	return d.change(ctx, func(s *snapshot) error {
-		return d.edit(id.path(), "disabled", strconv.FormatBool(disabled))
+		return d.edit(id.path(), setting{"disabled", strconv.FormatBool(disabled)})
 	})
 }
 
@@ -66,6 +71,7 @@ func (d *Directory) Remove(ctx context.Context, id ID) error {
 		if err != nil {
 			return err
 		}
+		_ = d.root.Remove(id.usesPath())
 		return durable.SyncDir(d.root, "accounts/"+id.Domain())
 	})
 }
@@ -183,7 +189,7 @@ func (d *Directory) setAlias(s *snapshot, k key, members []key) error {
 			return err
 		}
 	}
-	return d.edit(p, k.local(), value)
+	return d.edit(p, setting{k.local(), value})
 }
 
 // free reports what stands in the way of a new account with this address.
@@ -257,9 +263,11 @@ func (d *Directory) write(p string, data []byte) error {
 	return durable.WriteFile(d.root, p, data, 0o600)
 }
 
-// edit sets one key of a file and leaves the rest as people wrote it. An empty
-// value removes the key.
-func (d *Directory) edit(p, name, value string) error {
+// setting is a key of a file with its value as TOML; "" removes the key.
+type setting struct{ name, value string }
+
+// edit sets some keys of a file, at once, and leaves the rest as people wrote it.
+func (d *Directory) edit(p string, settings ...setting) error {
 	data, err := d.readAll(p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", d.full(p), ErrNotFound)
@@ -267,8 +275,10 @@ func (d *Directory) edit(p, name, value string) error {
 	if err != nil {
 		return err
 	}
-	if data, err = tomlfile.Set(d.full(p), data, name, value); err != nil {
-		return err
+	for _, s := range settings {
+		if data, err = tomlfile.Set(d.full(p), data, s.name, s.value); err != nil {
+			return err
+		}
 	}
 	return durable.WriteFile(d.root, p, data, os.FileMode(0o600))
 }

@@ -199,7 +199,7 @@ func (d *Directory) parse(p string, data []byte, f *file) error {
 		return err
 	}
 	// Sessions go on when nothing that they rest on has changed.
-	if f.entry != nil && f.entry.phc == e.phc && f.entry.Disabled == e.Disabled {
+	if f.entry != nil && f.entry.phc == e.phc && f.entry.Disabled == e.Disabled && !revokes(f.entry, e) {
 		e.Generation = f.entry.Generation
 	} else {
 		d.lastGen++
@@ -207,6 +207,13 @@ func (d *Directory) parse(p string, data []byte, f *file) error {
 	}
 	f.entry = e
 	return nil
+}
+
+// revokes reports whether an app password of before is not in after.
+func revokes(before, after *entry) bool {
+	return slices.ContainsFunc(before.apps, func(p appPassword) bool {
+		return !slices.ContainsFunc(after.apps, func(q appPassword) bool { return p.sum == q.sum })
+	})
 }
 
 // add takes a file into the snapshot.
