@@ -3,94 +3,78 @@ package imapd
 import (
 	"encoding/base64"
 	"fmt"
-	"strings"
+
+	"buzon/internal/sasl"
 )
 
 // longestResponse bounds one line of a SASL exchange; tokens of OAuth have some kilobytes.
 const longestResponse = 12288 // RFC 4954 4 asks as much of SMTP
 
-// authenticate is AUTHENTICATE (RFC 9051 6.2.2) with an initial response (RFC 4959).
+// authenticate is AUTHENTICATE (RFC 9051 6.2.2) with an initial response (RFC 4959). The mechanisms
+// are those of package sasl.
 func (s *session) authenticate(r *request) error {
 	mechanism := r.SP().Word()
-	initial, hasInitial := "", false
+	var initial *string
 	if r.Is(' ') {
-		initial, hasInitial = r.AString(), true
+		text := r.AString()
+		initial = &text
 	}
 	if err := r.End(); err != nil {
 		return err
 	}
-	if !s.mayLogin() {
-		return no("PRIVACYREQUIRED", "Passwords only under TLS, use STARTTLS first")
-	}
-	x := &exchange{s: s, initial: initial, hasInitial: hasInitial}
-	switch mechanism {
-	case "PLAIN":
-		return s.authPlain(r, x)
-	case "LOGIN":
-		return s.authLogin(r, x)
-	default:
-		return no("CANNOT", "No such authentication mechanism")
-	}
-}
-
-// authPlain is the mechanism PLAIN (RFC 4616). An authorization identity other than the login
-// itself is refused: nobody acts for others.
-func (s *session) authPlain(r *request, x *exchange) error {
-	msg, err := x.response("")
+	exchange, err := s.srv.cfg.Logins.Start(s.ctx, s.client(), mechanism)
 	if err != nil {
-		return err
+		return loginAnswer(err)
 	}
-	parts := strings.Split(string(msg), "\x00")
-	if len(parts) != 3 {
-		return bad("Not a PLAIN response")
+	var response []byte
+	if initial != nil {
+		if response, err = decodeResponse(*initial); err != nil {
+			return err
+		}
 	}
-	if parts[0] != "" && parts[0] != parts[1] {
-		return no("AUTHORIZATIONFAILED", "Nobody logs in for others here")
-	}
-	return s.enter(r, parts[1], parts[2])
-}
-
-// authLogin is the mechanism LOGIN, which was never standardised and which some clients still
-// prefer.
-func (s *session) authLogin(r *request, x *exchange) error {
-	name, err := x.response("Username:")
-	if err != nil {
-		return err
-	}
-	password, err := x.response("Password:")
-	if err != nil {
-		return err
-	}
-	return s.enter(r, string(name), string(password))
-}
-
-// An exchange is the client's side of a SASL negotiation.
-type exchange struct {
-	s          *session
-	initial    string
-	hasInitial bool
-}
-
-// response sends a challenge and returns the client's answer to it; the initial response answers
-// the first.
-func (x *exchange) response(challenge string) ([]byte, error) {
-	line := x.initial
-	if !x.hasInitial {
-		x.s.enc.Raw("+ ").Raw(base64.StdEncoding.EncodeToString([]byte(challenge))).CRLF()
-		b, err := x.s.dec.Line(longestResponse)
+	for {
+		challenge, done, err := exchange.Next(response)
 		if err != nil {
-			return nil, err
+			return loginAnswer(err)
 		}
-		if line = string(b); line == "*" {
-			return nil, bad("Authentication cancelled") // RFC 9051 6.2.2
+		if done {
+			return s.enter(r, exchange.Account)
 		}
-	} else if line == "=" { // RFC 4959 3: an empty response
-		line = ""
+		if response, err = s.ask(challenge); err != nil {
+			return err
+		}
 	}
-	x.hasInitial = false
-	msg, err := base64.StdEncoding.DecodeString(line)
+}
+
+// ask sends a challenge and returns the client's response to it.
+func (s *session) ask(challenge []byte) ([]byte, error) {
+	s.enc.Raw("+ ").Raw(base64.StdEncoding.EncodeToString(challenge)).CRLF()
+	line, err := s.dec.Line(longestResponse)
+	if err != nil {
+		return nil, err
+	}
+	if string(line) == "*" {
+		return nil, bad("Authentication cancelled") // RFC 9051 6.2.2
+	}
+	return decodeResponse(string(line))
+}
+
+// decodeResponse reads a response, which is never nil: that would be none.
+func decodeResponse(line string) ([]byte, error) {
+	if line == "=" { // RFC 4959 3: an empty response
+		return []byte{}, nil
+	}
+	response, err := base64.StdEncoding.DecodeString(line)
 	if err != nil {
 		return nil, fmt.Errorf("%w", bad("Not base64"))
 	}
-	return msg, nil
+	return append([]byte{}, response...), nil
+}
+
+// client is the session as package sasl sees it.
+func (s *session) client() sasl.Client {
+	return sasl.Client{
+		IP: s.ip, TLS: s.stream.tlsState(), Service: "imap", Log: s.log,
+		Trusted: s.srv.cfg.PlaintextFromLoopback && s.ip.IsLoopback(),
+	}
 }

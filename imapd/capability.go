@@ -48,10 +48,12 @@ func (s *session) capabilities() []string {
 		if !s.tls && s.srv.cfg.TLS != nil {
 			caps = append(caps, "STARTTLS")
 		}
-		if s.mayLogin() {
-			caps = append(caps, "AUTH=PLAIN")
-		} else {
+		mechanisms := s.srv.cfg.Logins.Mechanisms(s.client())
+		if len(mechanisms) == 0 {
 			caps = append(caps, "LOGINDISABLED")
+		}
+		for _, name := range mechanisms {
+			caps = append(caps, "AUTH="+name)
 		}
 		return caps
 	}

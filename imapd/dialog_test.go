@@ -3,6 +3,7 @@ package imapd_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"buzon/imapd"
+	"buzon/internal/sasl"
 	"buzon/maildir"
 )
 
@@ -44,6 +47,18 @@ func TestDialogues(t *testing.T) {
 	}
 }
 
+// goodToken knows one token, which is Ana's.
+type goodToken struct{}
+
+func (goodToken) Verify(_ context.Context, token string) (string, error) {
+	if token != "good" {
+		return "", sasl.ErrCredentials
+	}
+	return ana, nil
+}
+
+func (goodToken) Configuration() string { return "https://login.test/.well-known/openid-configuration" }
+
 type dialogue struct {
 	*host
 	t           *testing.T
@@ -68,7 +83,9 @@ func runDialogue(t *testing.T, file string) {
 	if !bytes.HasPrefix(text, []byte("# ")) || !regexp.MustCompile(`RFC \d+|draft`).Match(text) {
 		t.Fatal("the first line must say what is shown and which RFC says so")
 	}
-	h := newHost(t, nil)
+	h := newHost(t, func(cfg *imapd.Config) {
+		cfg.Logins = sasl.New(sasl.Config{Directory: cfg.Directory, Tokens: goodToken{}})
+	})
 	d := &dialogue{host: h, t: t, conns: make(map[string]*dialogueConn), vars: make(map[string]string)}
 	d.user, err = h.store.User(t.Context(), ana)
 	if err != nil {

@@ -1,19 +1,13 @@
 package imapd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"buzon/internal/account"
+	"buzon/internal/sasl"
 )
-
-// mayLogin: passwords only under TLS (RFC 9051 11.1).
-func (s *session) mayLogin() bool {
-	return s.tls || s.srv.cfg.PlaintextFromLoopback && s.ip.IsLoopback()
-}
 
 // login is LOGIN (RFC 9051 6.2.3).
 func (s *session) login(r *request) error {
@@ -22,18 +16,15 @@ func (s *session) login(r *request) error {
 	if err := r.End(); err != nil {
 		return err
 	}
-	return s.enter(r, name, password)
+	acct, err := s.srv.cfg.Logins.Password(s.ctx, s.client(), name, password)
+	if err != nil {
+		return loginAnswer(err)
+	}
+	return s.enter(r, acct)
 }
 
-// enter checks a password and lets its owner in.
-func (s *session) enter(r *request, name, password string) error {
-	if !s.mayLogin() {
-		return no("PRIVACYREQUIRED", "Passwords only under TLS, use STARTTLS first")
-	}
-	acct, err := s.checkPassword(name, password)
-	if err != nil {
-		return err
-	}
+// enter opens the mail of whoever has proved to be the owner of an account.
+func (s *session) enter(r *request, acct account.Account) error {
 	s.account = acct
 	if !s.srv.sessions.add(s, s.srv.cfg.SessionsPerUser, s.srv.cfg.SessionsPerUserIP) {
 		s.account = account.Account{}
@@ -48,59 +39,30 @@ func (s *session) enter(r *request, name, password string) error {
 	s.user = user
 	s.state = authenticated
 	s.dec.SetLimits(limitsAfterLogin(s.srv.cfg.MessageSize))
-	s.log.Info("login", "user", string(acct.ID), "tls", s.tls)
 	r.code = "CAPABILITY " + strings.Join(s.capabilities(), " ")
 	r.text = "Logged in"
 	return nil
 }
 
-// checkPassword asks the directory. The guard's delays come before every answer, so that nobody
-// learns from their length.
-func (s *session) checkPassword(name, password string) (account.Account, error) {
-	guard := s.srv.cfg.Guard
-	if guard != nil {
-		wait, refuse := guard.Check(s.ip)
-		if refuse {
-			s.log.Info("login refused", "user", clip(name), "err", "too many failures from this address")
-			return account.Account{}, no("UNAVAILABLE", "Too many failed logins from your address, try again later")
-		}
-		if err := s.pause(wait); err != nil {
-			return account.Account{}, err
-		}
-	}
-	acct, err := s.srv.cfg.Directory.Authenticate(s.ctx, name, password)
+// loginAnswer words why a login came to nothing (RFC 5530 3).
+func loginAnswer(err error) error {
 	switch {
-	case errors.Is(err, account.ErrBadCredentials):
-		if guard != nil {
-			guard.Failed(s.ip, name+"\x00"+password)
-		}
-		s.log.Info("login failed", "user", clip(name))
-		return acct, no("AUTHENTICATIONFAILED", "Login or password is wrong")
-	case errors.Is(err, account.ErrBusy):
-		return acct, no("UNAVAILABLE", "Too many logins at once, try again")
-	case err != nil:
-		return acct, err
+	case errors.Is(err, sasl.ErrCredentials):
+		return no("AUTHENTICATIONFAILED", "Login or password is wrong")
+	case errors.Is(err, sasl.ErrAuthorization):
+		return no("AUTHORIZATIONFAILED", "Nobody logs in for others here")
+	case errors.Is(err, sasl.ErrGuessing):
+		return no("UNAVAILABLE", "Too many failed logins from your address, try again later")
+	case errors.Is(err, sasl.ErrBusy):
+		return no("UNAVAILABLE", "Too many logins at once, try again")
+	case errors.Is(err, sasl.ErrUnavailable):
+		return no("UNAVAILABLE", "The login cannot be checked now, try again later")
+	case errors.Is(err, sasl.ErrInsecure):
+		return no("PRIVACYREQUIRED", "Passwords only under TLS, use STARTTLS first")
+	case errors.Is(err, sasl.ErrMechanism):
+		return no("CANNOT", "No such authentication mechanism")
+	case errors.Is(err, sasl.ErrMalformed):
+		return bad("Not a response of this mechanism")
 	}
-	if guard != nil {
-		guard.Succeeded(s.ip)
-	}
-	return acct, nil
+	return err
 }
-
-// pause waits, but not longer than the session may live.
-func (s *session) pause(d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-s.ctx.Done():
-		return context.Canceled
-	}
-}
-
-// clip keeps a login name short enough for the log.
-func clip(name string) string { return name[:min(len(name), 64)] }

@@ -18,6 +18,7 @@ import (
 
 	"buzon/internal/account"
 	"buzon/internal/limit"
+	"buzon/internal/sasl"
 	"buzon/maildir"
 )
 
@@ -25,9 +26,9 @@ import (
 type Config struct {
 	Store     *maildir.Store
 	Directory *account.Directory
-	Guard     *limit.Guard // delays and refuses after failed logins; nil for none
-	Conns     *limit.Conns // connections in total and per address; nil for no limit
-	TLS       *tls.Config  // for STARTTLS and for listeners that begin with TLS; nil for neither
+	Logins    *sasl.Gatekeeper // who may log in, and how; default: by the passwords of Directory
+	Conns     *limit.Conns     // connections in total and per address; nil for no limit
+	TLS       *tls.Config      // for STARTTLS and for listeners that begin with TLS; nil for neither
 	Hostname  string
 	Version   string // shown by ID; may be empty
 	Log       *slog.Logger
@@ -56,6 +57,9 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Hostname, "localhost")
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Logins == nil {
+		c.Logins = sasl.New(sasl.Config{Directory: c.Directory})
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"buzon/imapd"
 	"buzon/internal/limit"
+	"buzon/internal/sasl"
 )
 
 // readUntil reads lines up to one that begins with prefix, and returns it.
@@ -132,7 +133,7 @@ func TestSessionLimits(t *testing.T) {
 // refused then too.
 func TestGuard(t *testing.T) {
 	h := newHost(t, func(cfg *imapd.Config) {
-		cfg.Guard = limit.NewGuard(limit.GuardConfig{PerMinute: 1})
+		cfg.Logins = sasl.New(sasl.Config{Directory: cfg.Directory, Guard: limit.NewGuard(limit.GuardConfig{PerMinute: 1})})
 	})
 	nc := h.dial(t)
 	r := bufio.NewReader(nc)

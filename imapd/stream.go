@@ -70,6 +70,16 @@ func (s *stream) gone() bool {
 	return err == nil && closed
 }
 
+// tlsState is the TLS connection's, or nil without one.
+func (s *stream) tlsState() *tls.ConnectionState {
+	tc, ok := s.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	state := tc.ConnectionState()
+	return &state
+}
+
 // startTLS puts TLS under the stream; the handshake has its own deadline.
 func (s *stream) startTLS(cfg *tls.Config) error {
 	deadline := time.Now().Add(handshakeTimeout)

@@ -26,6 +26,7 @@ import (
 
 	"buzon/internal/account"
 	"buzon/internal/limit"
+	"buzon/internal/sasl"
 	"buzon/internal/smtp"
 	"buzon/maildir"
 	"buzon/smtpd/lda"
@@ -74,7 +75,7 @@ func newHouse(t testing.TB) *house {
 		Directory:     accounts,
 		Local:         lda.New(lda.Config{Store: store, Directory: accounts, Log: log}),
 		Spool:         h.queue,
-		Guard:         limit.NewGuard(limit.GuardConfig{}),
+		Logins:        sasl.New(sasl.Config{Directory: accounts, Guard: limit.NewGuard(limit.GuardConfig{})}),
 		Conns:         limit.NewConns(limit.ConnsConfig{}),
 		Log:           log,
 		MaxSize:       1 << 20,

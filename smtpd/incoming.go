@@ -46,7 +46,7 @@ type Judge interface {
 // nobody for anybody else.
 type incoming struct{ *Server }
 
-func (in *incoming) mechanisms() []string { return nil }
+func (in *incoming) mechanisms(*client) []string { return nil }
 
 func (in *incoming) sender(*transaction) error { return nil }
 

@@ -50,7 +50,7 @@ func TestCapabilities(t *testing.T) {
 	}
 	s := dial(t, h.submission(true)).startTLS(false)
 	s.want("220 ")
-	if got, want := s.say("EHLO c.test", "250 "), common+"250-AUTH PLAIN LOGIN\n250-SMTPUTF8\n250 SIZE 1048576"; got != want {
+	if got, want := s.say("EHLO c.test", "250 "), common+"250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\n250-SMTPUTF8\n250 SIZE 1048576"; got != want {
 		t.Errorf("submission: %q, want %q", got, want)
 	}
 }

@@ -26,6 +26,7 @@ import (
 
 	"buzon/internal/account"
 	"buzon/internal/limit"
+	"buzon/internal/sasl"
 	"buzon/smtpd/lda"
 )
 
@@ -37,8 +38,8 @@ type Config struct {
 	Dir         string      // where messages wait while they are received; its disk is watched
 	Directory   *account.Directory
 	Local       *lda.Local
-	Spool       Spool        // of submission
-	Guard       *limit.Guard // of submission
+	Spool       Spool            // of submission
+	Logins      *sasl.Gatekeeper // of submission; default: the passwords of Directory
 	Conns       *limit.Conns
 	Judge       Judge // of port 25; nil believes everybody
 	Log         *slog.Logger
@@ -108,6 +109,9 @@ func NewSubmission(cfg Config) *Server {
 	}
 	if cfg.Rate == nil {
 		cfg.Rate = limit.NewRate(defaultRecipientsPerHour, time.Hour, nil)
+	}
+	if cfg.Logins == nil {
+		cfg.Logins = sasl.New(sasl.Config{Directory: cfg.Directory})
 	}
 	cfg.GreetingPause = -1
 	s := newServer(cfg)

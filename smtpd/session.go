@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"time"
 
-	"github.com/emersion/go-sasl"
 	gosmtp "github.com/emersion/go-smtp"
 
 	"buzon/internal/account"
@@ -31,8 +29,8 @@ type door interface {
 	// accept reads the message and takes responsibility for it. The Reply
 	// says where it is.
 	accept(t *transaction, content io.Reader) (*smtp.Reply, error)
-	// mechanisms are the SASL mechanisms offered under TLS.
-	mechanisms() []string
+	// mechanisms are the SASL mechanisms that c is offered.
+	mechanisms(c *client) []string
 }
 
 // session is what go-smtp talks to: it checks again what go-smtp should have
@@ -154,22 +152,6 @@ func (s *session) Logout() error {
 	return nil
 }
 
-// AuthMechanisms implements gosmtp.AuthSession.
-func (s *session) AuthMechanisms() []string { return s.c.srv.door.mechanisms() }
-
-// Auth implements gosmtp.AuthSession.
-func (s *session) Auth(mechanism string) (sasl.Server, error) {
-	if s.tx != nil {
-		return nil, toGoSMTP(smtp.BadSequence) // RFC 4954 4
-	}
-	for _, m := range s.c.srv.door.mechanisms() {
-		if m == mechanism {
-			return newMechanism(m, s.login), nil
-		}
-	}
-	return nil, gosmtp.ErrAuthUnknownMechanism
-}
-
 // answer turns an error into what go-smtp sends, here and nowhere else: what
 // is not a bare Reply has a cause, which goes to the log and not to the client.
 func (s *session) answer(err error, command string) error {
@@ -194,17 +176,4 @@ func receiveError(err error) error {
 		return replyCut
 	}
 	return err
-}
-
-// printable cuts what a client said to what a log or header line may hold.
-func printable(s string, limit int) string {
-	if len(s) > limit {
-		s = s[:limit]
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emersion/go-sasl"
-
 	"buzon/internal/account"
 	"buzon/internal/message"
 	"buzon/internal/smtp"
@@ -37,7 +35,7 @@ var (
 // takes mail for everybody, from the addresses that the account owns.
 type submission struct{ *Server }
 
-func (sub *submission) mechanisms() []string { return []string{sasl.Plain, sasl.Login} }
+func (sub *submission) mechanisms(c *client) []string { return sub.cfg.Logins.Mechanisms(c.login()) }
 
 // sender wants the reverse-path to be the account's own. The null one is
 // allowed: programs send read receipts with it (RFC 8098 3).

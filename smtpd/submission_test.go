@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"buzon/internal/limit"
+	"buzon/internal/sasl"
 	"buzon/internal/smtp"
 )
 
@@ -225,14 +226,15 @@ func TestTooManyRecipients(t *testing.T) {
 // U03, U04, A02: what is no login is refused, and guesses cost.
 func TestLoginRefused(t *testing.T) {
 	h := newHouse(t)
-	h.cfg.Guard = limit.NewGuard(limit.GuardConfig{PerMinute: 1000, PerDay: 1000})
+	guard := limit.NewGuard(limit.GuardConfig{PerMinute: 1000, PerDay: 1000})
+	h.cfg.Logins = sasl.New(sasl.Config{Directory: h.cfg.Directory, Guard: guard})
 	addr := h.submission(true)
 	try := func(line, want string) {
 		t.Helper()
 		p := dial(t, addr).startTLS(false).hello()
 		p.say("AUTH PLAIN "+line, want)
 		p.nc.Close()
-		h.cfg.Guard.Succeeded(hostOf(p.nc.LocalAddr())) // no delays here
+		guard.Succeeded(hostOf(p.nc.LocalAddr())) // no delays here
 	}
 	long := strings.Repeat("x", 2000)
 	for _, c := range [][3]string{
@@ -253,7 +255,7 @@ func TestLoginRefused(t *testing.T) {
 
 func TestGuard(t *testing.T) {
 	h := newHouse(t)
-	h.cfg.Guard = limit.NewGuard(limit.GuardConfig{PerMinute: 1})
+	h.cfg.Logins = sasl.New(sasl.Config{Directory: h.cfg.Directory, Guard: limit.NewGuard(limit.GuardConfig{PerMinute: 1})})
 	addr := h.submission(true)
 	p := dial(t, addr).startTLS(false).hello()
 	p.say("AUTH PLAIN "+plain("", "ana@buzon.test", "wrong"), "535 ")

@@ -27,7 +27,7 @@ type runner func(ctx context.Context, std streams, operands []string) error
 func commands() []command {
 	return slices.Concat(
 		[]command{serveCommand(), configCheckCommand()},
-		accountCommands(), aliasCommands(), queueCommands(), maildirCommands(),
+		accountCommands(), appPasswordCommands(), aliasCommands(), queueCommands(), maildirCommands(),
 		[]command{undeleteCommand(), healthCommand(), versionCommand()},
 	)
 }
@@ -67,14 +67,17 @@ func dispatch(ctx context.Context, args []string, std streams) error {
 	return usageError{self, "a command is missing"}
 }
 
-// commandName takes the name of a command, one word or two, off args.
+// commandName takes the name of a command or of a group of them, as many words
+// as one has, off args.
 func commandName(args []string) (name string, rest []string) {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		return "", args
 	}
-	for _, c := range commands() {
-		if group, word, two := strings.Cut(c.name, " "); two && group == args[0] && len(args) > 1 && word == args[1] {
-			return c.name, args[2:]
+	all := commands()
+	for n := min(len(args), 3); n > 0; n-- {
+		name := strings.Join(args[:n], " ")
+		if slices.ContainsFunc(all, func(c command) bool { return c.name == name || strings.HasPrefix(c.name, name+" ") }) {
+			return name, args[n:]
 		}
 	}
 	return args[0], args[1:]
@@ -160,8 +163,12 @@ func overview(w io.Writer, self string, list []command) {
 		fmt.Fprint(w, "Buzón is a mail host in one program.\n\n")
 	}
 	fmt.Fprintf(w, "Usage: %s COMMAND\n\nCommands:\n", self)
+	width := 16
 	for _, c := range list {
-		fmt.Fprintf(w, "  %-16s %s\n", c.name, c.short)
+		width = max(width, len(c.name))
+	}
+	for _, c := range list {
+		fmt.Fprintf(w, "  %-*s %s\n", width, c.name, c.short)
 	}
 	fmt.Fprint(w, "\n`buzon COMMAND --help` tells more about each of them.\n")
 }

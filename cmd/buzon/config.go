@@ -28,6 +28,8 @@ type config struct {
 	Domain    map[string]domainConfig    `toml:"domain"`
 	Listen    listenConfig               `toml:"listen"`
 	TLS       tlsConfig                  `toml:"tls"`
+	Auth      authConfig                 `toml:"auth"`
+	OAuth     oauthConfig                `toml:"oauth"`
 	Limits    limitsConfig               `toml:"limits"`
 	Incoming  incomingConfig             `toml:"incoming"`
 	IMAP      imapConfig                 `toml:"imap"`
@@ -150,6 +152,8 @@ func defaults() *config {
 			LoginFailuresPerMinute: 10, LoginFailuresPerDay: 50,
 		},
 		Incoming: incomingConfig{DMARC: "enforce", SPF: "junk"},
+		Auth:     authConfig{SCRAM: true},
+		OAuth:    oauthConfig{Claim: "email"},
 		IMAP:     imapConfig{PlaintextLogin: "never"},
 		Outbound: outboundConfig{Port: 25, MTASTS: true, DANE: true, TLSReports: true},
 		Queue: queueConfig{
@@ -188,6 +192,8 @@ func loadConfig(path string) (*config, error) {
 	dir := filepath.Dir(path)
 	cfg.Data = below(dir, cfg.Data)
 	cfg.TLS.Cert, cfg.TLS.Key = below(dir, cfg.TLS.Cert), below(dir, cfg.TLS.Key)
+	cfg.Auth.ClientCA = below(dir, cfg.Auth.ClientCA)
+	cfg.OAuth.ClientSecretFile = below(dir, cfg.OAuth.ClientSecretFile)
 	for name, s := range cfg.Smarthost {
 		s.PasswordFile = below(dir, s.PasswordFile)
 		cfg.Smarthost[name] = s
@@ -251,7 +257,7 @@ func (c *config) domains() []account.Domain {
 func (c *config) accountConfig() account.Config {
 	return account.Config{
 		Dir: c.Data, Domains: c.domains(), Hostname: c.Hostname,
-		SubaddressSeparator: c.SubaddressSeparator, HashWorkers: c.Limits.PasswordChecks,
+		SubaddressSeparator: c.SubaddressSeparator, HashWorkers: c.Limits.PasswordChecks, NoSCRAM: !c.Auth.SCRAM,
 	}
 }
 

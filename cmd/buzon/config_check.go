@@ -20,6 +20,7 @@ func check(f *tomlfile.File, c *config) {
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		f.Problem([]string{"tls"}, "cert and key go together: name both files, or neither for a self-signed certificate")
 	}
+	checkAuth(f, c)
 	checkLimits(f, c)
 	checkIncoming(f, c)
 	if login := c.IMAP.PlaintextLogin; login != "never" && login != "loopback" {

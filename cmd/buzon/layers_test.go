@@ -24,6 +24,8 @@ var layers = map[string]int{
 	"mx":        3,
 	"mx/queue":  3,
 
+	"internal/sasl": 3,
+
 	"maildir":          2,
 	"internal/account": 2,
 	"internal/certs":   2,

@@ -23,6 +23,7 @@ import (
 	"buzon/internal/certs"
 	"buzon/internal/durable"
 	"buzon/internal/limit"
+	"buzon/internal/sasl"
 	"buzon/internal/smtp"
 	"buzon/maildir"
 	"buzon/mx"
@@ -86,6 +87,7 @@ type host struct {
 	control    listener
 	accounts   *account.Directory
 	certs      *certs.Store
+	logins     *sasl.Gatekeeper
 	store      *maildir.Store
 	resolver   *dns.Client
 	client     *mx.Client
@@ -137,6 +139,9 @@ func open(cfg *config, path string, logTo io.Writer) (_ *host, err error) {
 		return nil, err
 	}
 	if err := h.openOutbound(); err != nil {
+		return nil, err
+	}
+	if err := h.openLogins(); err != nil {
 		return nil, err
 	}
 	if err := h.openServers(); err != nil {
@@ -269,8 +274,10 @@ func (h *host) judge() *mx.Judge {
 // openServers makes what speaks with clients.
 func (h *host) openServers() error {
 	cfg := h.cfg
-	// Failed logins count together, wherever they are tried.
-	guard := limit.NewGuard(limit.GuardConfig{PerMinute: cfg.Limits.LoginFailuresPerMinute, PerDay: cfg.Limits.LoginFailuresPerDay})
+	clientCAs, err := cfg.Auth.clientCAs()
+	if err != nil {
+		return configError{err}
+	}
 	conns := func(total int) *limit.Conns {
 		return limit.NewConns(limit.ConnsConfig{
 			Total: total, PerAddress: cfg.Limits.ConnectionsPerAddress, PerMinute: cfg.Limits.ConnectionsPerMinute,
@@ -293,19 +300,19 @@ func (h *host) openServers() error {
 	h.incoming = smtpd.NewIncoming(incoming)
 
 	submission := base
-	submission.TLS = h.certs.TLSConfig(certs.Options{})
+	submission.TLS = h.certs.TLSConfig(certs.Options{ClientCAs: clientCAs})
 	submission.Conns = conns(cfg.Limits.SubmissionConnections)
 	submission.MaxRecipients = cfg.Limits.SubmissionRecipients
 	submission.Rate = limit.NewRate(cfg.Limits.RecipientsPerHour, time.Hour, nil)
 	submission.Spool = h.queue
-	submission.Guard = guard
+	submission.Logins = h.logins
 	h.submission = smtpd.NewSubmission(submission)
 	submission.ImplicitTLS = true
 	h.implicit = smtpd.NewSubmission(submission)
 
 	h.imap = imapd.New(imapd.Config{
-		Store: h.store, Directory: h.accounts, Guard: guard, Conns: conns(cfg.Limits.IMAPConnections),
-		TLS:      h.certs.TLSConfig(certs.Options{NextProtos: []string{"imap"}}),
+		Store: h.store, Directory: h.accounts, Logins: h.logins, Conns: conns(cfg.Limits.IMAPConnections),
+		TLS:      h.certs.TLSConfig(certs.Options{NextProtos: []string{"imap"}, ClientCAs: clientCAs}),
 		Hostname: cfg.Hostname, Version: version, Log: h.log,
 		PlaintextFromLoopback: cfg.IMAP.PlaintextLogin == "loopback", MessageSize: int64(cfg.Limits.MessageSize),
 		SessionsPerUser: cfg.Limits.IMAPPerUser, SessionsPerUserIP: cfg.Limits.IMAPPerUserAddress, Grace: grace,

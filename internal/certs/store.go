@@ -5,6 +5,7 @@ package certs
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"log/slog"
 	"sync"
@@ -30,6 +31,9 @@ type Options struct {
 	// need on port 25.
 	NoTickets  bool
 	NextProtos []string // ALPN
+	// ClientCAs are the authorities of clients' certificates, which are then asked
+	// for and may be left out; nil asks for none.
+	ClientCAs *x509.CertPool
 }
 
 // Store holds the certificate in force. It is safe for concurrent use.
@@ -154,10 +158,22 @@ func (s *Store) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 // TLSConfig returns the configuration of a TLS server: at least TLS 1.2
 // (RFC 8996, RFC 8997), the certificate looked up at every handshake.
 func (s *Store) TLSConfig(opts Options) *tls.Config {
-	return &tls.Config{
+	cfg := &tls.Config{
 		MinVersion:             tls.VersionTLS12,
 		GetCertificate:         s.certificate,
 		SessionTicketsDisabled: opts.NoTickets,
 		NextProtos:             opts.NextProtos,
 	}
+	if opts.ClientCAs != nil {
+		cfg.ClientCAs, cfg.ClientAuth = opts.ClientCAs, tls.VerifyClientCertIfGiven
+	}
+	return cfg
+}
+
+// Leaf is the certificate in force for a client that named serverName in its
+// handshake.
+func (s *Store) Leaf(string) *x509.Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inForce.Leaf
 }
