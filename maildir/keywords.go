@@ -23,6 +23,8 @@ import (
 // (overflow.go).
 const (
 	keywordsFile = "dovecot-keywords"
+	// keywordsTemp is Dovecot's own name for the new file, so that it is a lock, too.
+	keywordsTemp = keywordsFile + ".lock"
 	// maxKeywordLen bounds a keyword's name. Dovecot allows 50 by default,
 	// Gmail labels as keywords are longer.
 	maxKeywordLen = 200
@@ -165,9 +167,8 @@ func readKeywords(dir durable.Dir) (keywordTable, fileStamp, error) {
 // writeKeywords replaces dovecot-keywords, durably. The caller holds the uidlist
 // lock. Dovecot compares the modification time in seconds: it must grow.
 func writeKeywords(dir durable.Dir, t keywordTable, perm fs.FileMode, before fileStamp, now time.Time) error {
-	const tmp = keywordsFile + ".lock" // Dovecot's own name for the new file, so that it is a lock, too
-	_ = dir.Remove(tmp)
-	f, err := dir.Create(tmp, perm)
+	_ = dir.Remove(keywordsTemp)
+	f, err := dir.Create(keywordsTemp, perm)
 	if err != nil {
 		return err
 	}
@@ -182,10 +183,10 @@ func writeKeywords(dir durable.Dir, t keywordTable, perm fs.FileMode, before fil
 		err = e
 	}
 	if err == nil {
-		err = dir.Replace(tmp, keywordsFile)
+		err = dir.Replace(keywordsTemp, keywordsFile)
 	}
 	if err != nil {
-		_ = dir.Remove(tmp)
+		_ = dir.Remove(keywordsTemp)
 		return err
 	}
 	return dir.Sync()

@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A message's file is called base + info. The base names the message and never
@@ -125,6 +128,24 @@ func newNamer(now func() time.Time, host string) *namer {
 func (n *namer) unique() string {
 	t := n.tick()
 	return fmt.Sprintf("%d.M%dP%dQ%dR%s.%s", t/1e6, t%1e6, n.pid, n.count.Add(1), n.random, n.host)
+}
+
+// abandoned reports that a name in tmp/ is one of ours, made on this host by a
+// process that is no more: only one of ours serves a tree at a time, and another may
+// visit it, but whoever is dead finishes nothing.
+func (n *namer) abandoned(name string) bool {
+	unique, host, ok := strings.Cut(name, "."+n.host)
+	if !ok || host != "" {
+		return false
+	}
+	_, rest, _ := strings.Cut(unique, "P")
+	pid, rest, ok := strings.Cut(rest, "Q")
+	_, random, ok2 := strings.Cut(rest, "R")
+	if !ok || !ok2 || len(random) != len(n.random) || random == n.random {
+		return false
+	}
+	id, err := strconv.Atoi(pid)
+	return err == nil && id > 0 && (id == n.pid || errors.Is(unix.Kill(id, 0), unix.ESRCH))
 }
 
 // tick is the time in microseconds, made later than that of all names before: UIDs

@@ -220,8 +220,9 @@ const tmpMaxAge = 36 * time.Hour
 // stageMaxAge is the same for what we build there ourselves, in directories.
 const stageMaxAge = time.Hour
 
-// sweepTmp removes what crashes left in tmp/. The change time counts: a message
-// that is written may have an old modification time already.
+// sweepTmp removes what crashes left in tmp/: at once what is ours, by and by what
+// may be another program's. The change time counts: a message that is written may
+// have an old modification time already.
 func (u *User) sweepTmp() error {
 	now := u.store.now()
 	var old []string
@@ -234,9 +235,9 @@ func (u *User) sweepTmp() error {
 		}
 		age := now.Sub(time.Unix(0, in.Ctime))
 		switch {
-		case in.Mode.IsDir() && age > stageMaxAge && isStageDir(name):
+		case in.Mode.IsDir() && isStageDir(name) && (age > stageMaxAge || u.store.namer.abandoned(name)):
 			oldDirs = append(oldDirs, name)
-		case in.Mode.Type() == 0 && age > tmpMaxAge:
+		case in.Mode.Type() == 0 && (age > tmpMaxAge || u.store.namer.abandoned(name)):
 			old = append(old, name)
 		}
 		return nil

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 
 	"buzon/internal/durable"
 )
@@ -15,9 +16,9 @@ import (
 // after a power cut the boot id is another one, whatever is left of it.
 const cleanFile = "clean"
 
-// recoverMailboxes opens those mailboxes that were in the middle of an operation
-// when the program or the power failed: the other half of a move may be in a
-// mailbox that is opened before them.
+// recoverMailboxes clears away what a crash left in the folders, and opens those
+// mailboxes that were in the middle of an operation when the program or the power
+// failed: the other half of a move may be in a mailbox that is opened before them.
 func (u *User) recoverMailboxes(ctx context.Context) error {
 	if u.state == nil {
 		return nil
@@ -34,7 +35,7 @@ func (u *User) recoverMailboxes(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil || len(open) == 0 {
+	if err != nil {
 		return err
 	}
 	folders, err := u.folders()
@@ -47,6 +48,7 @@ func (u *User) recoverMailboxes(ctx context.Context) error {
 			return err
 		}
 		guid := readGUID(dir)
+		u.sweepFolder(ctx, dir)
 		if f.dir != "" {
 			_ = dir.Close()
 		}
@@ -60,6 +62,38 @@ func (u *User) recoverMailboxes(ctx context.Context) error {
 		m.Close()
 	}
 	return nil
+}
+
+// sweepWait is how long a sweep waits for another server's lock.
+const sweepWait = 100 * time.Millisecond
+
+// sweepFolder removes half-written control files and the lock that a dead process
+// left. They would do no harm, but another server waits for such a lock. What is
+// written under the lock is nobody's once we hold it.
+func (u *User) sweepFolder(ctx context.Context, dir durable.Dir) {
+	var litter []string
+	locked := false
+	_ = dir.Scan(func(e durable.Entry) error {
+		name := string(e.Name)
+		locked = locked || name == uidlistLock
+		if e.Type == 0 && (name == uidlistTemp || name == keywordsTemp || durable.IsTemp(name) || strings.HasPrefix(name, uidlistLock+".")) {
+			litter = append(litter, name)
+		}
+		return nil
+	})
+	if len(litter) == 0 && !locked {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, sweepWait)
+	defer cancel()
+	release, err := u.store.dotLock().take(ctx, dir, u.filePerm)
+	if err != nil {
+		return
+	}
+	defer release()
+	for _, name := range litter {
+		_ = dir.Remove(name)
+	}
 }
 
 // hasOpenIntent reports that a mailbox's log ends within an operation.

@@ -73,14 +73,7 @@ func newHost(t testing.TB, cfg hostConfig) *host {
 	if cfg.IP == "" {
 		cfg.IP = loopback()
 	}
-	ports := map[string]int{}
-	for _, service := range services {
-		ports[service] = cfg.Ports[service]
-		if ports[service] == 0 {
-			ports[service] = freePort(t, cfg.IP)
-		}
-	}
-	cfg.Ports = ports
+	cfg.Ports = freePorts(t, cfg.IP, cfg.Ports)
 	h := &host{hostConfig: cfg, dir: t.TempDir(), log: &logBuffer{}}
 	h.ca = filepath.Join(h.dir, "ca.pem")
 	writeCertificate(t, h.dir, cfg.Hostname, cfg.IP)
@@ -308,6 +301,24 @@ var loopbacks atomic.Uint32
 func loopback() string {
 	n := loopbacks.Add(1)
 	return fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%250, n/250, 1+n%250)
+}
+
+// freePorts adds a free port for each service that has none yet; all differ.
+func freePorts(t testing.TB, ip string, given map[string]int) map[string]int {
+	t.Helper()
+	ports := map[string]int{}
+	taken := map[int]bool{}
+	for service, port := range given {
+		ports[service], taken[port] = port, true
+	}
+	for _, service := range services {
+		for ports[service] == 0 {
+			if port := freePort(t, ip); !taken[port] {
+				ports[service], taken[port] = port, true
+			}
+		}
+	}
+	return ports
 }
 
 func freePort(t testing.TB, ip string) int {

@@ -110,11 +110,12 @@ type Mailbox struct {
 // CheckIMAP compares entries with what an IMAP session fetches.
 func CheckIMAP(ctx context.Context, entries []Entry, m Mailbox) (Report, error) {
 	found := holding{}
-	err := m.fetch(ctx, &imap.FetchItemBodySection{Peek: true}, func(_ imap.UID, raw string) { found.add(raw) })
+	err := m.fetch(ctx, &imap.FetchItemBodySection{Peek: true}, func(_ imap.UID, _ []imap.Flag, raw string) { found.add(raw) })
 	return found.compare(entries), err
 }
 
-// UIDs returns the mailbox's UIDVALIDITY and the Message-ID of every UID.
+// UIDs returns the mailbox's UIDVALIDITY and the Message-ID of every UID; messages
+// that are expunged meanwhile may be left out.
 func (m Mailbox) UIDs(ctx context.Context) (validity uint32, ids map[imap.UID]string, err error) {
 	ids = map[imap.UID]string{}
 	client, selected, err := m.open(ctx)
@@ -123,7 +124,11 @@ func (m Mailbox) UIDs(ctx context.Context) (validity uint32, ids map[imap.UID]st
 	}
 	client.Close()
 	section := &imap.FetchItemBodySection{Peek: true, Specifier: imap.PartSpecifierHeader}
-	err = m.fetch(ctx, section, func(uid imap.UID, raw string) { ids[uid], _ = identify(raw) })
+	err = m.fetch(ctx, section, func(uid imap.UID, _ []imap.Flag, raw string) { ids[uid], _ = identify(raw) })
+	var no *imap.Error
+	if errors.As(err, &no) && no.Code == "EXPUNGEISSUED" { // RFC 5530
+		err = nil
+	}
 	return selected.UIDValidity, ids, err
 }
 
@@ -141,7 +146,7 @@ func (m Mailbox) open(ctx context.Context) (*imapclient.Client, *imap.SelectData
 }
 
 // fetch hands one section of every message to each.
-func (m Mailbox) fetch(ctx context.Context, section *imap.FetchItemBodySection, each func(imap.UID, string)) error {
+func (m Mailbox) fetch(ctx context.Context, section *imap.FetchItemBodySection, each func(imap.UID, []imap.Flag, string)) error {
 	client, selected, err := m.open(ctx)
 	if err != nil {
 		return err
@@ -152,14 +157,14 @@ func (m Mailbox) fetch(ctx context.Context, section *imap.FetchItemBodySection, 
 		return nil
 	}
 	all := imap.SeqSet{{Start: 1, Stop: 0}}
-	cmd := client.Fetch(all, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{section}})
+	cmd := client.Fetch(all, &imap.FetchOptions{UID: true, Flags: true, BodySection: []*imap.FetchItemBodySection{section}})
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
 		buffer, err := msg.Collect()
 		if err != nil {
 			cmd.Close()
 			return err
 		}
-		each(buffer.UID, string(buffer.FindBodySection(section)))
+		each(buffer.UID, buffer.Flags, string(buffer.FindBodySection(section)))
 	}
 	return cmd.Close()
 }

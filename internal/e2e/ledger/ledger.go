@@ -23,15 +23,24 @@ type Entry struct {
 	Account string // whose mailbox must hold it, "ana@a.test"
 	Mailbox string // IMAP name of the mailbox
 	Sum     string // SHA-256 of the body as sent, in hexadecimal
+	// Queued: the host delivers it after its answer, from a queue, and again when
+	// it died in between.
+	Queued bool `json:",omitempty"`
 }
 
-// A Ledger holds the entries of one run, in a file of one JSON object per line.
-// It is safe for concurrent use.
+// A Ledger holds the entries of one run, in a file of one JSON object per line, and
+// in memory the fates of the messages that keepers look after. It is safe for
+// concurrent use.
 type Ledger struct {
 	mu      sync.Mutex
 	file    *os.File
 	entries []Entry
-	grown   chan struct{} // closed and replaced by each Record
+	grown   chan struct{} // closed and replaced when something was acknowledged
+
+	fates      map[string]*Fate // by ID
+	uids       map[told]string  // what clients were told of each UID
+	gone       map[told]bool    // UIDs that were told to be gone
+	operations int
 }
 
 // Open reads the ledger at path, or begins it.
@@ -40,7 +49,7 @@ func Open(path string) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	l := &Ledger{file: file, grown: make(chan struct{})}
+	l := &Ledger{file: file, grown: make(chan struct{}), fates: map[string]*Fate{}, uids: map[told]string{}, gone: map[told]bool{}}
 	lines := json.NewDecoder(bufio.NewReader(file))
 	for {
 		var e Entry
@@ -68,17 +77,22 @@ func (l *Ledger) Record(e Entry) error {
 		return fmt.Errorf("write ledger: %w", err)
 	}
 	l.entries = append(l.entries, e)
-	close(l.grown)
-	l.grown = make(chan struct{})
+	l.wake()
 	return nil
 }
 
-// Len tells how many messages are noted, and gives a channel that is closed as
-// soon as there is one more.
+// wake tells those who wait for more. The lock is held.
+func (l *Ledger) wake() {
+	close(l.grown)
+	l.grown = make(chan struct{})
+}
+
+// Len tells how much was acknowledged, messages and operations, and gives a channel
+// that is closed as soon as there is more.
 func (l *Ledger) Len() (n int, grown <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.entries), l.grown
+	return len(l.entries) + l.operations, l.grown
 }
 
 // Entries returns what is noted so far. The caller must not change it.

@@ -36,6 +36,7 @@ type Writer struct {
 	Account   string        // whose mailbox gets them; usually To
 	Mailbox   string        // "" means INBOX
 	Pause     time.Duration // between messages
+	Queued    bool          // see Entry
 }
 
 // Run writes until ctx ends, and records what was acknowledged. A message that
@@ -59,7 +60,7 @@ func (w Writer) Run(ctx context.Context, l *Ledger) error {
 			}
 			continue
 		}
-		if err := l.Record(Entry{ID: m.ID, Account: w.Account, Mailbox: mailbox, Sum: m.Sum}); err != nil {
+		if err := l.Record(Entry{ID: m.ID, Account: w.Account, Mailbox: mailbox, Sum: m.Sum, Queued: w.Queued}); err != nil {
 			return err
 		}
 		if w.Pause > 0 {
