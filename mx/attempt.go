@@ -190,7 +190,7 @@ func (a *attempt) deliver(s *session, h hop, addr netip.Addr) *failure {
 				again = append(again, i)
 			default:
 				a.settle(i, smtp.Result{
-					Reply: reply, Host: h.host, Remote: netip.AddrPortFrom(addr, h.port).String(), TLS: s.tlsName(), Policy: h.policy.String(),
+					Reply: reply, Host: h.host, Remote: netip.AddrPortFrom(addr, h.port).String(), TLS: s.tlsName(), Policy: h.policy.String(), Notifies: s.ext.dsn,
 				})
 			}
 		}

@@ -44,7 +44,7 @@ func newTransaction(s *session, env smtp.Envelope, batch []int, c *content) *tra
 	// gone while it waited it is better to hear of it by this.
 	t.waited, t.reset = s.waited, s.dirty || s.waited
 	for _, i := range batch {
-		t.rcpts = append(t.rcpts, "RCPT TO:<"+env.To[i].Address.String()+">")
+		t.rcpts = append(t.rcpts, "RCPT TO:<"+env.To[i].Address.String()+">"+rcptParams(s, env.To[i]))
 	}
 	return t
 }
@@ -61,8 +61,46 @@ func mailCommand(s *session, env smtp.Envelope, c *content) string {
 	if s.ext.utf8 && needsUTF8(env, c) {
 		b.WriteString(" SMTPUTF8")
 	}
+	if s.ext.dsn && env.Return != "" {
+		b.WriteString(" RET=" + env.Return)
+	}
+	if s.ext.dsn && env.EnvelopeID != "" {
+		b.WriteString(" ENVID=" + xtext(env.EnvelopeID))
+	}
 	if env.TLS == smtp.TLSRequired { // only to hosts that know it: attempt.fits
 		b.WriteString(" REQUIRETLS")
+	}
+	return b.String()
+}
+
+// rcptParams are what RFC 3461 4.1 and 4.2 want handed on.
+func rcptParams(s *session, to smtp.Recipient) string {
+	if !s.ext.dsn {
+		return ""
+	}
+	var b strings.Builder
+	if to.Notify != 0 {
+		b.WriteString(" NOTIFY=" + to.Notify.String())
+	}
+	kind, address, ok := strings.Cut(to.Original, ";")
+	switch {
+	case ok && strings.EqualFold(kind, "utf-8"): // RFC 6533 3: it has an encoding of its own
+		b.WriteString(" ORCPT=" + to.Original)
+	case ok:
+		b.WriteString(" ORCPT=" + kind + ";" + xtext(address))
+	}
+	return b.String()
+}
+
+// xtext encodes as RFC 3461 4 has it.
+func xtext(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c > '~' || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
 	}
 	return b.String()
 }

@@ -186,7 +186,21 @@ func (g *gate) checkMail(raw []byte, args string) []byte {
 		return nil
 	}
 	g.offer(a)
-	return raw
+	if !g.c.srv.submits() {
+		return raw
+	}
+	p, rest, fault := g.c.cutMailParams(params)
+	if fault != nil {
+		g.answer(fault)
+		return nil
+	}
+	if g.session != nil {
+		g.session.mail = p
+	}
+	if rest == params {
+		return raw
+	}
+	return []byte("MAIL FROM:" + a.Path() + rest + "\r\n")
 }
 
 // checkRcpt is checkMail for the forward-path, which cannot be null.
@@ -198,9 +212,24 @@ func (g *gate) checkRcpt(raw []byte, args string) []byte {
 	}
 	g.offer(a)
 	if a.Domain == "" { // go-smtp does not know <postmaster>, RFC 5321 4.5.1
-		return []byte("RCPT TO:<postmaster@" + g.c.srv.cfg.Hostname + ">" + params + "\r\n")
+		a = smtp.Address{Local: "postmaster", Domain: g.c.srv.cfg.Hostname}
+		raw = []byte("RCPT TO:" + a.Path() + params + "\r\n")
 	}
-	return raw
+	if !g.c.srv.submits() {
+		return raw
+	}
+	p, rest, fault := cutRcptParams(params)
+	if fault != nil {
+		g.answer(fault)
+		return nil
+	}
+	if g.session != nil {
+		g.session.rcpt = p
+	}
+	if rest == params {
+		return raw
+	}
+	return []byte("RCPT TO:" + a.Path() + rest + "\r\n")
 }
 
 // offer gives the parsed path to the session, which takes it instead of what

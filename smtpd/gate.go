@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -94,6 +95,10 @@ func (g *gate) settle() {
 		return
 	}
 	reply := correct(g.verb, g.c.srv.cfg.Hostname, g.reply)
+	if g.verb == "EHLO" && g.c.srv.submits() && bytes.HasPrefix(reply, []byte("250-")) {
+		first := bytes.IndexByte(reply, '\n') + 1
+		reply = slices.Insert(reply, first, []byte(g.c.extensions())...)
+	}
 	g.reply = g.reply[:0]
 	if g.muted {
 		g.muted = false

@@ -324,10 +324,11 @@ func (p *peer) transaction(from string, to ...string) *peer {
 
 // fakeSpool keeps what it is given.
 type fakeSpool struct {
-	mu       sync.Mutex
-	messages []spooledMessage
-	fail     error
-	panic    bool
+	mu        sync.Mutex
+	messages  []spooledMessage
+	fail      error
+	confirmed []string
+	panic     bool
 }
 
 type spooledMessage struct {
@@ -413,3 +414,13 @@ func selfSigned(t testing.TB) tls.Certificate {
 }
 
 var errTest = errors.New("made for the test")
+
+// Confirm implements Spool.
+func (q *fakeSpool) Confirm(_ context.Context, env smtp.Envelope, msg io.ReaderAt) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, to := range env.To {
+		q.confirmed = append(q.confirmed, to.Address.String())
+	}
+	return nil
+}

@@ -133,6 +133,12 @@ func newServer(cfg Config) *Server {
 	}
 }
 
+// submits reports whether the server is for our users.
+func (s *Server) submits() bool {
+	_, ok := s.door.(*submission)
+	return ok
+}
+
 // Serve answers clients on ln until ctx ends. Then it closes ln, tells the
 // idle ones 421, lets transactions in flight finish for the grace period, and
 // returns nil when every connection is closed.

@@ -38,7 +38,9 @@ type door interface {
 type session struct {
 	c    *client
 	conn *gosmtp.Conn
-	path smtp.Address // of the MAIL or RCPT being looked at, from the gate
+	path smtp.Address // of the MAIL or RCPT being looked at, from the gate, and
+	mail mailParams   // of MAIL
+	rcpt rcptParams   // of RCPT
 	tx   *transaction // nil outside of one
 
 	account account.Account // who has logged in; zero before
@@ -82,6 +84,10 @@ func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
 		UTF8:     opts.UTF8 || s.path.NeedsUTF8(), // programs that know UTF-8 but not RFC 6531 say so by doing it
 		EightBit: opts.Body == gosmtp.Body8BitMIME,
 		Size:     opts.Size,
+		Return:   s.mail.ret, EnvelopeID: s.mail.envid, NotBefore: s.mail.release,
+	}
+	if s.mail.requireTLS {
+		t.env.TLS = smtp.TLSRequired
 	}
 	err := s.c.srv.room(t.env.Size)
 	if err == nil {
@@ -112,7 +118,7 @@ func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
 	if err := s.c.srv.door.recipient(t, to); err != nil {
 		return s.answer(err, "RCPT")
 	}
-	t.env.To = append(t.env.To, smtp.Recipient{Address: to})
+	t.env.To = append(t.env.To, smtp.Recipient{Address: to, Original: s.rcpt.original, Notify: s.rcpt.notify})
 	return nil
 }
 

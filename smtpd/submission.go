@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,12 +23,16 @@ type Spool interface {
 	// without an error the message is durable and will be delivered or
 	// reported to env.From; after an error nothing of it is left.
 	Submit(ctx context.Context, env smtp.Envelope, msg io.Reader) (id string, err error)
+	// Confirm tells the sender that the recipients of env have got the
+	// message, which is delivered here.
+	Confirm(ctx context.Context, env smtp.Envelope, msg io.ReaderAt) error
 }
 
 var (
 	replyNeedTLS   = smtp.NewReply(530, [3]int{5, 7, 0}, "Must issue a STARTTLS command first") // RFC 3207 4
 	replyNeedLogin = smtp.NewReply(530, [3]int{5, 7, 0}, "Authentication required")             // RFC 4954 6
 	replyLoggedOut = smtp.NewReply(421, [3]int{4, 7, 0}, "The account has changed, please log in again")
+	replyNoFuture  = smtp.NewReply(550, [3]int{5, 7, 0}, "Only mail for other hosts can be released later")
 	replyTooFast   = smtp.NewReply(450, [3]int{4, 7, 1}, "Too many recipients in an hour, please try again later")
 )
 
@@ -60,6 +65,8 @@ func notOwned(a smtp.Address) *smtp.Reply {
 func (sub *submission) recipient(t *transaction, to smtp.Address) error {
 	targets, err := sub.cfg.Directory.Resolve(to)
 	switch {
+	case err == nil && !t.env.NotBefore.IsZero():
+		return replyNoFuture
 	case err == nil:
 		return t.addLocal(to, targets)
 	case errors.Is(err, account.ErrNoSuchUser):
@@ -71,7 +78,7 @@ func (sub *submission) recipient(t *transaction, to smtp.Address) error {
 		t.s.c.log().Warn("account sends too much", "user", t.s.c.user)
 		return replyTooFast
 	}
-	t.away = append(t.away, smtp.Recipient{Address: to})
+	t.away = append(t.away, smtp.Recipient{Address: to, Original: t.s.rcpt.original, Notify: t.s.rcpt.notify})
 	return nil
 }
 
@@ -108,9 +115,28 @@ func (sub *submission) accept(t *transaction, content io.Reader) (*smtp.Reply, e
 		if err := local.Commit(t.ctx); err != nil {
 			return nil, err
 		}
+		if err := sub.confirm(t, m); err != nil {
+			t.s.c.log().Error("sender is not told of the delivery", "id", t.id, "err", err)
+		}
 	}
 	t.s.c.accepted()
 	return smtp.NewReply(250, [3]int{2, 0, 0}, done+id), nil
+}
+
+// confirm tells the sender of those who have got the message here, where he
+// asked for it (RFC 3461 4.1).
+func (sub *submission) confirm(t *transaction, m *spooled) error {
+	env := t.env
+	env.To = nil
+	for _, to := range t.env.To {
+		if to.Notify&smtp.NotifySuccess != 0 && !slices.ContainsFunc(t.away, func(a smtp.Recipient) bool { return a.Address == to.Address }) {
+			env.To = append(env.To, to)
+		}
+	}
+	if len(env.To) == 0 {
+		return nil
+	}
+	return sub.cfg.Spool.Confirm(t.ctx, env, m)
 }
 
 // hidden are the fields that a submitted message must not carry further:
@@ -136,6 +162,9 @@ func (sub *submission) editOwn(t *transaction, h *message.Header) (edit, error) 
 			return edit{}, notOwned(a)
 		}
 	}
+	if t.env.TLS == "" && tlsNotRequired(h) {
+		t.env.TLS = smtp.TLSOptional
+	}
 	var add bytes.Buffer
 	if h.Count("Date") == 0 {
 		fmt.Fprintf(&add, "Date: %s\r\n", time.Now().Format(time.RFC1123Z))
@@ -151,4 +180,15 @@ func (sub *submission) editOwn(t *transaction, h *message.Header) (edit, error) 
 		}
 		return false
 	}}, nil
+}
+
+// tlsNotRequired reports whether the sender would rather have the message go
+// without TLS than not at all: RFC 8689 5. REQUIRETLS goes before it.
+func tlsNotRequired(h *message.Header) bool {
+	for f := range h.Fields() {
+		if strings.EqualFold(f.Name, "TLS-Required") {
+			return strings.EqualFold(strings.TrimSpace(f.Value()), "No")
+		}
+	}
+	return false
 }

@@ -1,5 +1,10 @@
 package smtp
 
+import (
+	"strings"
+	"time"
+)
+
 // Envelope is what MAIL and RCPT said of a message (RFC 5321 2.3.1).
 type Envelope struct {
 	ID       string // the queue's name for the message in logs; "" before it has one
@@ -9,6 +14,9 @@ type Envelope struct {
 	EightBit bool  // BODY=8BITMIME was said (RFC 6152)
 	Size     int64 // SIZE as announced (RFC 1870), 0: not said
 	TLS      TLSNeed
+
+	// NotBefore is when the message may leave (RFC 4865); zero: at once.
+	NotBefore time.Time
 
 	// RFC 3461 4.3 and 4.4, as given, decoded.
 	EnvelopeID string // ENVID
@@ -43,6 +51,22 @@ const (
 	NotifyNever
 )
 
+var notifyWords = [...]struct {
+	notify Notify
+	word   string
+}{{NotifyNever, "NEVER"}, {NotifySuccess, "SUCCESS"}, {NotifyFailure, "FAILURE"}, {NotifyDelay, "DELAY"}}
+
+// String is the value of NOTIFY as it stands on the wire.
+func (n Notify) String() string {
+	var words []string
+	for _, w := range notifyWords {
+		if n&w.notify != 0 {
+			words = append(words, w.word)
+		}
+	}
+	return strings.Join(words, ",")
+}
+
 // Result is the outcome of one attempt for one recipient.
 type Result struct {
 	Recipient Address
@@ -50,6 +74,7 @@ type Result struct {
 	Host      string // name of the host that was spoken to, or ""
 	Remote    string // its address and port, or ""
 	TLS       string // version and cipher suite, or "" for none
+	Notifies  bool   // the host tells the sender what becomes of it, as NOTIFY asks
 	Policy    string // the TLS policy that was in force: "none", "mta-sts", "dane", …; "" where it was not asked for
 	Err       error  // the cause when there is no reply
 }

@@ -69,6 +69,9 @@ func (h head) format() []byte {
 	if h.Envelope.UTF8 {
 		w.line("smtputf8")
 	}
+	if !h.Envelope.NotBefore.IsZero() {
+		w.field("release", h.Envelope.NotBefore.Format(timeFormat))
+	}
 	if h.Envelope.TLS != "" {
 		w.field("tls", string(h.Envelope.TLS))
 	}
@@ -123,6 +126,8 @@ func parseSender(h *head, key, value string) (err error) {
 		env.EightBit = true
 	case "smtputf8":
 		env.UTF8 = true
+	case "release":
+		env.NotBefore, err = time.Parse(timeFormat, value)
 	case "tls":
 		env.TLS = smtp.TLSNeed(value)
 		if env.TLS != smtp.TLSRequired && env.TLS != smtp.TLSOptional {

@@ -47,11 +47,12 @@ func formatID(micros, random uint64) string {
 }
 
 // A notice's id is its message's and what it tells of whom: "…-f3" for the
-// failure of recipient 3, "…-d0" for the delay of recipient 0 and those with
-// it. That the id is known beforehand keeps a notice from being made twice.
+// failure of recipient 3, "…-s3" for its success, "…-d0" for the delay of
+// recipient 0 and those with it. That the id is known beforehand keeps a notice from being made twice.
 const (
 	failureMark = "-f"
 	delayMark   = "-d"
+	successMark = "-s"
 )
 
 // splitID returns the message id and, for a notice, its mark and number.
@@ -67,7 +68,7 @@ func splitID(id string) (message, mark, number string, ok bool) {
 		return "", "", "", false
 	}
 	mark, number = rest[:2], rest[2:]
-	return message, mark, number, mark == failureMark || mark == delayMark
+	return message, mark, number, mark == failureMark || mark == delayMark || mark == successMark
 }
 
 // isNotice reports whether id is that of a notice of ours.

@@ -132,12 +132,15 @@ func (q *Queue) reconcile(notice string, ids map[string]bool) error {
 // whether that is a change.
 func (st *state) noted(mark string, n int) bool {
 	first := &st.Recipients[n]
-	if mark == failureMark {
+	if mark == failureMark || mark == successMark {
 		was := first.Status
-		if was == Failed {
+		switch {
+		case was == Failed && mark == failureMark:
 			first.Status = Bounced
+		case was == Relayed && mark == successMark:
+			first.Status = Delivered
 		}
-		return was == Failed
+		return was != first.Status
 	}
 	change := false
 	for i := range st.Recipients {

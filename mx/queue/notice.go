@@ -26,6 +26,13 @@ func (q *Queue) notify(s *settlement, l *letter, st *state, age time.Duration) e
 			}
 			r.Status = Bounced
 			made = append(made, id)
+		case r.Status == Relayed:
+			id := s.entry.id + successMark + strconv.Itoa(i)
+			if err := q.makeNotice(id, actionRelayed, l, st, []int{i}); err != nil {
+				return err
+			}
+			r.Status = Delivered
+			made = append(made, id)
 		case r.Status == Waiting && !r.Warned && r.Address.Domain == s.domain && age >= q.cfg.Schedule.WarnAfter && !s.entry.notice:
 			r.Warned = true
 			late = append(late, i)
@@ -81,6 +88,30 @@ func (q *Queue) makeNotice(id, action string, l *letter, st *state, about []int)
 		return fmt.Errorf("make notice: %w", err)
 	}
 	return nil
+}
+
+// Confirm tells the sender that the recipients of env who asked for that have
+// got a message which never came into the queue, because it was delivered
+// here. It does nothing where nobody asked.
+func (q *Queue) Confirm(_ context.Context, env smtp.Envelope, msg io.ReaderAt) error {
+	now := stamp(q.now())
+	st := newState(head{Queued: now, Envelope: env})
+	var about []int
+	for i, to := range env.To {
+		if wantsNotice(env.From, to.Notify)&smtp.NotifySuccess != 0 {
+			about = append(about, i)
+		}
+		st.Recipients[i].Last = outcome{At: now, Host: q.cfg.Hostname, Reply: smtp.NewReply(250, [3]int{2, 1, 5}, "delivered")}
+	}
+	if len(about) == 0 {
+		return nil
+	}
+	id := q.ids.next(q.sched.has) + successMark + strconv.Itoa(about[0])
+	l := &letter{head: head{Queued: now, Envelope: env}, Body: io.NewSectionReader(msg, 0, maxReturned)}
+	if err := q.makeNotice(id, actionDelivered, l, st, about); err != nil {
+		return err
+	}
+	return q.sendNotice(id)
 }
 
 // sendNotice schedules a notice that makeNotice has put into the spool.

@@ -181,6 +181,12 @@ func (q *Queue) Submit(ctx context.Context, env smtp.Envelope, msg io.Reader) (i
 // put writes a new entry and schedules its first attempt.
 func (q *Queue) put(ctx context.Context, id string, env smtp.Envelope, msg io.Reader) (size int64, err error) {
 	h := head{Queued: stamp(q.now()), Envelope: env}
+	if !env.NotBefore.IsZero() { // its time in the queue begins then
+		h.Envelope.NotBefore = stamp(env.NotBefore)
+		if h.Envelope.NotBefore.After(h.Queued) {
+			h.Queued = h.Envelope.NotBefore
+		}
+	}
 	if size, err = q.spool.create(ctx, id, h, msg); err != nil {
 		if durable.IsFull(err) {
 			err = fmt.Errorf("%w: %w", smtp.DiskFull, err)

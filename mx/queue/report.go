@@ -40,8 +40,10 @@ type subject struct {
 
 // The values of Action (RFC 3464 2.3.3) that we give.
 const (
-	actionFailed  = "failed"
-	actionDelayed = "delayed"
+	actionFailed    = "failed"
+	actionDelayed   = "delayed"
+	actionDelivered = "delivered" // into a mailbox here
+	actionRelayed   = "relayed"   // to a host that tells nobody
 )
 
 // expired reports whether the recipient failed because the time was up, not
@@ -72,8 +74,13 @@ func (r *report) utf8() bool { return r.envelope.UTF8 || r.envelope.From.NeedsUT
 
 func (r *report) writeHeader(b *bytes.Buffer, boundary string) {
 	title := "Your message could not be delivered"
-	if r.action == actionDelayed {
+	switch r.action {
+	case actionDelayed:
 		title = "Your message is delayed"
+	case actionDelivered:
+		title = "Your message was delivered"
+	case actionRelayed:
+		title = "Your message was taken by another host"
 	}
 	fmt.Fprintf(b, "Date: %s\r\n", r.now.UTC().Format(time.RFC1123Z))
 	fmt.Fprintf(b, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\n", r.hostname)
@@ -95,12 +102,17 @@ func (r *report) explain() []byte {
 	line("This is the mail server %s.", r.hostname)
 	line("")
 	sent := r.queued.UTC().Format(time.RFC1123Z)
-	if r.action == actionDelayed {
-		line("Your message of %s", sent)
+	line("Your message of %s", sent)
+	switch r.action {
+	case actionDelayed:
 		line("has not been delivered yet. You need not do anything: it is tried until")
 		line("%s. If that fails, you will be told.", r.until.UTC().Format(time.RFC1123Z))
-	} else {
-		line("Your message of %s", sent)
+	case actionDelivered:
+		line("was delivered.")
+	case actionRelayed:
+		line("was taken by the recipient's host. What becomes of it there that host does")
+		line("not tell.")
+	default:
 		line("could not be delivered, and it is not tried again.")
 	}
 	for i := range r.about {
@@ -119,7 +131,7 @@ func (s *subject) explain(line func(string, ...any)) {
 	} else {
 		line("  The latest attempt ended with: %s", s.Last.String())
 	}
-	if s.expired() {
+	if s.expired() && !(s.Last.Reply != nil && s.Last.Reply.Is2xx()) {
 		line("  Attempts: %d", s.Attempts)
 	}
 }

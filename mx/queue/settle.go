@@ -164,6 +164,8 @@ func (q *Queue) apply(s *settlement, l *letter, st *state, now time.Time, age ti
 		r.Last = outcomeOf(result, now)
 		wants := wantsNotice(l.Envelope.From, l.Envelope.To[i].Notify)
 		switch {
+		case result.Done() && wants&smtp.NotifySuccess != 0 && !result.Notifies:
+			r.Status = Relayed // RFC 3461 5.2.2
 		case result.Done():
 			r.Status = Delivered
 		case result.Permanent() || s.firm && !now.Before(deadline):
@@ -280,7 +282,7 @@ func (q *Queue) logOutcome(s *settlement, l *letter, r *recipient) {
 		attrs = append(attrs, "err", r.Last.Cause)
 	}
 	switch {
-	case r.Status == Delivered:
+	case r.Status == Delivered || r.Status == Relayed:
 		q.log.Info("delivered", attrs...)
 	case r.Status == Waiting:
 		q.log.Info("deferred", append(attrs, "next", r.Next)...)

@@ -34,6 +34,7 @@ type Status string
 const (
 	Waiting   Status = "waiting"   // for the next attempt
 	Delivered Status = "delivered" // the host took the message
+	Relayed   Status = "relayed"   // delivered, and the sender's notice is not made yet
 	Failed    Status = "failed"    // for good, and the sender's notice is not made yet
 	Bounced   Status = "bounced"   // failed, and the notice is in the spool or not wanted
 )
@@ -83,7 +84,7 @@ func (o *outcome) String() string {
 func newState(h head) *state {
 	st := &state{Queued: h.Queued, Recipients: make([]recipient, len(h.Envelope.To))}
 	for i, r := range h.Envelope.To {
-		st.Recipients[i] = recipient{Address: r.Address, Status: Waiting}
+		st.Recipients[i] = recipient{Address: r.Address, Status: Waiting, Next: h.Envelope.NotBefore}
 	}
 	return st
 }
@@ -101,7 +102,7 @@ func (st *state) settled() bool {
 // owes reports whether a notice has still to be made.
 func (st *state) owes() bool {
 	for i := range st.Recipients {
-		if st.Recipients[i].Status == Failed {
+		if s := st.Recipients[i].Status; s == Failed || s == Relayed {
 			return true
 		}
 	}
@@ -197,7 +198,7 @@ func (r *recipient) parse(key, value string) (err error) {
 	case "status":
 		r.Status = Status(value)
 		switch r.Status {
-		case Waiting, Delivered, Failed, Bounced:
+		case Waiting, Delivered, Relayed, Failed, Bounced:
 		default:
 			err = damaged("status %q", value)
 		}
