@@ -84,8 +84,8 @@ func OpenStore(path string) (*Store, error) {
 // Close gives the directory back.
 func (s *Store) Close() error { return s.root.Close() }
 
-// Active returns the keys that sign for a domain: ed25519 first, so that RSA's
-// signature, which everybody can verify, stands on top. The error is ErrNoKey,
+// Active returns the keys that sign for a domain: RSA first, for everybody can
+// verify its signature, and some look only at the one on top. The error is ErrNoKey,
 // or names the file that cannot be used.
 func (s *Store) Active(domain string) ([]Key, error) {
 	all, err := s.List(domain)
@@ -101,6 +101,7 @@ func (s *Store) Active(domain string) ([]Key, error) {
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("%s: %w", domain, ErrNoKey)
 	}
+	slices.Reverse(keys)
 	return keys, nil
 }
 
