@@ -41,7 +41,8 @@ type Config struct {
 	Spool       Spool            // of submission
 	Logins      *sasl.Gatekeeper // of submission; default: the passwords of Directory
 	Conns       *limit.Conns
-	Judge       Judge // of port 25; nil believes everybody
+	Judge       Judge   // of port 25; nil believes everybody
+	Signing     Signing // of submission; nil does not ask
 	Log         *slog.Logger
 
 	MaxSize       int64         // octets of a message; default 50 MiB

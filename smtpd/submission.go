@@ -28,7 +28,15 @@ type Spool interface {
 	Confirm(ctx context.Context, env smtp.Envelope, msg io.ReaderAt) error
 }
 
+// Signing knows whether mail can be signed before it leaves.
+type Signing interface {
+	// Check returns why mail of a domain could not be signed; nil when it can,
+	// or is not to be. It must be safe for concurrent use.
+	Check(domain string) error
+}
+
 var (
+	replyUnsigned  = smtp.NewReply(451, [3]int{4, 7, 0}, "The mail of this domain cannot be signed (DKIM), the administrator must look at its keys")
 	replyNeedTLS   = smtp.NewReply(530, [3]int{5, 7, 0}, "Must issue a STARTTLS command first") // RFC 3207 4
 	replyNeedLogin = smtp.NewReply(530, [3]int{5, 7, 0}, "Authentication required")             // RFC 4954 6
 	replyLoggedOut = smtp.NewReply(421, [3]int{4, 7, 0}, "The account has changed, please log in again")
@@ -164,6 +172,15 @@ func (sub *submission) editOwn(t *transaction, h *message.Header) (edit, error) 
 	}
 	if t.env.TLS == "" && tlsNotRequired(h) {
 		t.env.TLS = smtp.TLSOptional
+	}
+	if sub.cfg.Signing != nil && len(t.away) > 0 {
+		domain := t.env.From.Domain
+		if len(authors) > 0 {
+			domain = authors[0].Host
+		}
+		if err := sub.cfg.Signing.Check(domain); err != nil {
+			return edit{}, fmt.Errorf("%w: %w", replyUnsigned, err)
+		}
 	}
 	var add bytes.Buffer
 	if h.Count("Date") == 0 {

@@ -11,6 +11,7 @@ import (
 
 	"buzon/internal/account"
 	"buzon/internal/certs"
+	"buzon/mx/dkim"
 )
 
 const defaultConfig = "/etc/buzon/buzon.toml"
@@ -57,6 +58,17 @@ func checkAll(cfg *config, path string, std streams) error {
 	if cfg.TLS.Cert != "" {
 		log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		if _, err := certs.Open(certs.Config{Cert: cfg.TLS.Cert, Key: cfg.TLS.Key, Names: []string{cfg.Hostname}, Log: log}); err != nil {
+			return configError{err}
+		}
+	}
+	if _, err := os.Stat(cfg.path(keyDir)); err == nil {
+		store, err := dkim.OpenStore(cfg.path(keyDir))
+		if err != nil {
+			return configError{err}
+		}
+		_, err = cfg.checkKeys(store)
+		store.Close()
+		if err != nil {
 			return configError{err}
 		}
 	}

@@ -27,7 +27,7 @@ type runner func(ctx context.Context, std streams, operands []string) error
 func commands() []command {
 	return slices.Concat(
 		[]command{serveCommand(), configCheckCommand()},
-		accountCommands(), appPasswordCommands(), aliasCommands(), queueCommands(), maildirCommands(),
+		accountCommands(), appPasswordCommands(), aliasCommands(), domainCommands(), queueCommands(), maildirCommands(),
 		[]command{undeleteCommand(), healthCommand(), versionCommand()},
 	)
 }

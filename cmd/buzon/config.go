@@ -44,6 +44,7 @@ type config struct {
 type domainConfig struct {
 	CatchAll   string `toml:"catch_all"`
 	Postmaster string `toml:"postmaster"`
+	Unsigned   bool   `toml:"unsigned"`
 }
 
 // listenConfig has the addresses of each role; a role without one is off.

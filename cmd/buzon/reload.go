@@ -33,6 +33,9 @@ func (h *host) reload() (restart []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := next.ensureKeys(h.keys, h.log); err != nil {
+		return nil, err
+	}
 	if err := h.accounts.Configure(next.domains()); err != nil {
 		return nil, fmt.Errorf("accounts: %w", err)
 	}

@@ -27,6 +27,7 @@ import (
 	"buzon/internal/smtp"
 	"buzon/maildir"
 	"buzon/mx"
+	"buzon/mx/dkim"
 	"buzon/mx/dns"
 	"buzon/mx/mtasts"
 	"buzon/mx/queue"
@@ -89,6 +90,7 @@ type host struct {
 	certs      *certs.Store
 	logins     *sasl.Gatekeeper
 	store      *maildir.Store
+	keys       *dkim.Store
 	resolver   *dns.Client
 	client     *mx.Client
 	queue      *queue.Queue
@@ -186,7 +188,8 @@ func (h *host) openStores() (err error) {
 	return nil
 }
 
-// openOutbound makes the way out: queue → mx → the world, and notices home.
+// openOutbound makes the way out: queue → signatures → mx → the world, and
+// notices home.
 func (h *host) openOutbound() error {
 	cfg := h.cfg
 	outbound, err := cfg.mxConfig()
@@ -204,9 +207,18 @@ func (h *host) openOutbound() error {
 		return configError{err}
 	}
 	h.onClose(func() error { h.client.Close(); return nil })
+	if h.keys, err = dkim.OpenStore(cfg.path(keyDir)); err != nil {
+		return err
+	}
+	h.onClose(h.keys.Close)
+	if err := cfg.ensureKeys(h.keys, h.log); err != nil {
+		return configError{err}
+	}
 
 	queueCfg := cfg.queueConfig()
-	queueCfg.Sender = h.client
+	queueCfg.Sender = mx.NewSigner(mx.SignerConfig{
+		Next: h.client, Keys: h.keys, SigningDomain: h.signs, IsLocal: h.accounts.IsLocalDomain, Log: h.log,
+	})
 	queueCfg.Notifier = h.local()
 	queueCfg.LocalDomain = h.accounts.IsLocalDomain
 	queueCfg.Log = h.log
@@ -306,6 +318,7 @@ func (h *host) openServers() error {
 	submission.Rate = limit.NewRate(cfg.Limits.RecipientsPerHour, time.Hour, nil)
 	submission.Spool = h.queue
 	submission.Logins = h.logins
+	submission.Signing = signing{h}
 	h.submission = smtpd.NewSubmission(submission)
 	submission.ImplicitTLS = true
 	h.implicit = smtpd.NewSubmission(submission)
