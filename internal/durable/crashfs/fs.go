@@ -131,14 +131,20 @@ func (f *FS) Dead() bool {
 // Mode says what a power cut leaves of what was not synced.
 type Mode int
 
-// Nothing and Everything are the extremes; Ordered keeps a random beginning of all
-// changes, as a journal does; Random keeps any of them.
+// Nothing and Everything are the extremes. Ordered keeps a random beginning of all
+// changes, as a journal does, and Late a random end of them; Apart keeps those of
+// some directories and loses those of the others; Random keeps any.
 const (
 	Nothing Mode = iota
 	Everything
 	Ordered
 	Random
+	Late
+	Apart
 )
+
+// Modes are all of them.
+var Modes = []Mode{Nothing, Everything, Ordered, Random, Late, Apart}
 
 // Restart returns the file system as it is found after a power cut now. f itself
 // must not be used any more.
@@ -156,9 +162,16 @@ func (f *FS) Restart(mode Mode, rng *rand.Rand) *FS {
 }
 
 func (f *FS) loseNames(mode Mode, rng *rand.Rand) {
-	keep := len(f.pending)
-	if mode == Ordered {
-		keep = rng.IntN(len(f.pending) + 1)
+	at := 0 // where the changes that survive end, or begin
+	if mode == Ordered || mode == Late {
+		at = rng.IntN(len(f.pending) + 1)
+	}
+	lost := map[*inode]bool{}
+	apart := func(d *inode) bool {
+		if _, known := lost[d]; !known {
+			lost[d] = rng.IntN(2) == 0
+		}
+		return lost[d]
 	}
 	for i, c := range f.pending {
 		whole := true
@@ -166,7 +179,12 @@ func (f *FS) loseNames(mode Mode, rng *rand.Rand) {
 		case Nothing:
 			whole = false
 		case Ordered:
-			whole = i < keep // the journal ends before the others
+			whole = i < at
+		case Late:
+			whole = i >= at
+		case Apart:
+			whole = false
+			f.keepApart(c, apart)
 		case Random:
 			whole = rng.IntN(2) == 0
 			if !whole && c.doneParts() == 0 && c.crosses() && rng.IntN(2) == 0 {
@@ -177,6 +195,19 @@ func (f *FS) loseNames(mode Mode, rng *rand.Rand) {
 			if whole {
 				c.parts[k].keep()
 			}
+		}
+	}
+}
+
+// keepApart keeps what a change made in directories that are not lost.
+func (f *FS) keepApart(c *change, lost func(*inode) bool) {
+	last := len(c.parts) - 1
+	if c.doneParts() == 0 && c.crosses() && lost(c.parts[last].dir) {
+		return // the old name stays: no file is lost while nothing was synced
+	}
+	for k := range c.parts {
+		if !lost(c.parts[k].dir) {
+			c.parts[k].keep()
 		}
 	}
 }
