@@ -10,7 +10,7 @@ PREFIX   := /usr/local
 FUZZTIME := 10s
 export CGO_ENABLED := 0
 
-.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger stress storm bench-store bench-imap bench install clean
+.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger stress differential storm bench-store bench-imap bench install clean
 
 build: ## bin/buzon, static
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/buzon ./cmd/buzon
@@ -53,6 +53,9 @@ ledger: ## eight writers, 200 times kill -9: nothing that was answered for is mi
 
 stress: ## 50 connections and another program do everything at once for a minute
 	BUZON_STRESS_CONNECTIONS=50 BUZON_STRESS_SECONDS=60 go test -count=1 -v -timeout 10m -run '^TestStress$$' ./internal/e2e
+
+differential: ## 10 000 random sequences of commands to us and to Dovecot: equal answers
+	BUZON_DIFFERENTIAL=10000 go test -count=1 -v -timeout 120m -run '^TestAgainstDovecot$$' ./internal/e2e/differential
 
 storm: ## others rename 20 000 messages for a minute; Dovecot beside us
 	BUZON_STORM_MESSAGES=20000 BUZON_STORM_SECONDS=60 go test -count=1 -v -timeout 10m -run '^TestStorm$$' ./internal/e2e

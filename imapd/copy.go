@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"slices"
+
 	"buzon/maildir"
 )
 
@@ -56,7 +58,12 @@ func (s *session) readTransfer(r *request) (uids []maildir.UID, dst *maildir.Mai
 		return nil, nil, locked, err
 	}
 	uids, gone := s.view.uidsOf(ss)
-	if gone {
+	newest := s.view.box.State()
+	gone = gone || slices.ContainsFunc(uids, func(uid maildir.UID) bool {
+		_, ok := newest.Find(uid)
+		return !ok
+	})
+	if gone && !r.uid { // RFC 2180 4.4.1; UIDs that no message has are passed over
 		return nil, nil, locked, maildir.ErrExpunged
 	}
 	dst, _, have, err := s.openNamed(r, name)

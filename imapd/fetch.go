@@ -24,6 +24,11 @@ func (s *session) fetch(r *request) error {
 	if o.partial != nil {
 		ss = ss.page(o.partial)
 	}
+	if o.changedOnly { // RFC 7162 3.1.4.1: what has changed by now, not what the client was told
+		if err := s.sync(syncOptions{withUID: r.uid}); err != nil {
+			return err
+		}
+	}
 	if o.has(itemModSeq) || o.changedOnly {
 		if err := s.view.box.Commit(s.ctx, s.view.state); err != nil {
 			return err
@@ -104,9 +109,11 @@ func (f *fetcher) run(ss spans, mark bool) error {
 func (f *fetcher) markSeen(lo, hi int) error {
 	v := f.s.view
 	var unseen []maildir.UID
+	newest := v.box.State() // others may have made it unread since the client was told
 	for i := lo; i < hi; i++ {
-		m, at := v.row(i)
-		if at >= 0 && m.Flags&maildir.FlagSeen == 0 && (!f.o.changedOnly || m.ModSeq > f.o.changedSince) {
+		m, _ := v.row(i)
+		at, ok := newest.Find(m.UID)
+		if ok && newest.Message(at).Flags&maildir.FlagSeen == 0 && (!f.o.changedOnly || m.ModSeq > f.o.changedSince) {
 			unseen = append(unseen, m.UID)
 		}
 	}
@@ -281,10 +288,12 @@ func (f *fetcher) write(seq uint32, m maildir.Message) {
 			start = -1
 		}
 	}
-	if _, marked := f.seen[m.UID]; marked && !f.o.has(itemFlags) {
-		b = append(b, " FLAGS ("...)
-		b = append(s.appendFlags(b, m), ')')
-		if s.has(condstore) && !f.o.has(itemModSeq) {
+	if _, marked := f.seen[m.UID]; marked {
+		if !f.o.has(itemFlags) {
+			b = append(b, " FLAGS ("...)
+			b = append(s.appendFlags(b, m), ')')
+		}
+		if s.has(condstore) && !f.o.has(itemModSeq) { // RFC 7162 3.1: it is news
 			b = appendModSeq(append(b, ' '), m)
 		}
 	}

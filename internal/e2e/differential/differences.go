@@ -1,0 +1,76 @@
+package differential
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A difference that is none: what only ours and only theirs may say in answer to a command. Each row stands in docs/protocols.md.
+type rule struct {
+	what         string // as docs/protocols.md has it
+	command      *regexp.Regexp
+	ours, theirs *regexp.Regexp // nil: nothing
+	when         func(ours, theirs []string) bool
+	item         bool // theirs only for an item of a message that ours is allowed for
+}
+
+var rules = []rule{
+	{what: "HIGHESTMODSEQ of SELECT", ours: re(`^HIGHESTMODSEQ`)},
+	{what: "keywords in FLAGS", command: re(`^(SELECT|EXAMINE)`), ours: re(`^(PERMANENT)?FLAGS`), theirs: re(`^(PERMANENT)?FLAGS`)},
+	{what: "BODY[n] of a part that does not exist", ours: re(`^\d+: (BODY|BINARY)(\.SIZE)?\[[\d.]*[A-Z.]*.*\](<\d+>)? (NIL|0)$`), theirs: re(`^\d+: (BODY|BINARY)(\.SIZE)?\[`), item: true},
+	{what: "FETCH of a body that another session has expunged", command: re(`FETCH `), ours: re(`^= NO EXPUNGEISSUED$`), theirs: re(`^= OK EXPUNGEISSUED$`)},
+	{what: "SEARCH over messages that another session has expunged", command: re(`(SEARCH|SORT|THREAD) `), ours: re(`^= OK$`), theirs: re(`^= OK EXPUNGEISSUED$`)},
+	{what: "HEADER.FIELDS of a header without an empty line", command: re(`HEADER\.FIELDS`), ours: re(`HEADER\.FIELDS.*\\r\\n"$`), theirs: re(`HEADER\.FIELDS`), item: true},
+	{what: "BINARY of a multipart, or of a message", command: re(`BINARY`), ours: re(`^\d+: BINARY(\.SIZE\[|\[[\d.]+\](<\d+>)? "(--|From: ))`), theirs: re(`^\d+: BINARY`), item: true},
+	{what: "THREAD: threads of the same date", command: re(`THREAD REF`), ours: re(`^THREAD`), theirs: re(`^THREAD`), when: sameThreads},
+	{what: "STORE that changes nothing", command: re(`STORE .*FLAGS `), ours: re(`^\d+: (FLAGS|MODSEQ|UID) `)},
+}
+
+func re(text string) *regexp.Regexp { return regexp.MustCompile(text) }
+
+// allowed takes out what a rule allows.
+func allowed(command string, ours, theirs []string) ([]string, []string) {
+	for _, r := range rules {
+		if len(ours)+len(theirs) == 0 {
+			break
+		}
+		if r.command != nil && !r.command.MatchString(command) || r.when != nil && !r.when(ours, theirs) {
+			continue
+		}
+		was := map[string]bool{}
+		ours = slices.DeleteFunc(ours, func(line string) bool {
+			if r.ours == nil || !r.ours.MatchString(line) {
+				return false
+			}
+			was[itemOf(line)] = true
+			return true
+		})
+		theirs = slices.DeleteFunc(theirs, func(line string) bool {
+			return r.theirs != nil && r.theirs.MatchString(line) && (!r.item || was[itemOf(line)])
+		})
+	}
+	return ours, theirs
+}
+
+// itemOf is the message and the item of a fact: "3: BODY[1]".
+func itemOf(line string) string {
+	item, _, _ := strings.Cut(line, "]")
+	return item
+}
+
+// sameThreads says that both have the same threads, in whatever order.
+func sameThreads(ours, theirs []string) bool {
+	if len(ours) != 1 || len(theirs) != 1 {
+		return false
+	}
+	sorted := func(line string) []string {
+		threads := strings.SplitAfter(strings.TrimPrefix(line, "THREAD "), ") (")
+		for i := range threads {
+			threads[i] = strings.Trim(threads[i], "() ")
+		}
+		slices.Sort(threads)
+		return threads
+	}
+	return slices.Equal(sorted(ours[0]), sorted(theirs[0]))
+}
