@@ -70,8 +70,8 @@ func (s *Store) forgetShares(owner string) {
 	delete(s.shares.trees, owner)
 }
 
-// scanACLs reads the access control lists of a tree, if there is one.
-func (s *Store) scanACLs(owner string) ([]ACL, error) {
+// openTree opens the root of an account's tree, if there is one; nil if not.
+func (s *Store) openTree(owner string) (durable.Dir, error) {
 	path, err := userPath(owner)
 	if err != nil {
 		return nil, nil // no account is called so
@@ -89,6 +89,15 @@ func (s *Store) scanACLs(owner string) ([]ACL, error) {
 			return nil, err
 		}
 		dir = next
+	}
+	return dir, nil
+}
+
+// scanACLs reads the access control lists of a tree, if there is one.
+func (s *Store) scanACLs(owner string) ([]ACL, error) {
+	dir, err := s.openTree(owner)
+	if dir == nil || err != nil {
+		return nil, err
 	}
 	defer dir.Close()
 	folders := []string{""}
