@@ -126,12 +126,16 @@ func (c *catenation) next() {
 // openURL begins a part that is there already.
 func (c *catenation) openURL(text string) {
 	u, err := parseMessageURL(text)
+	v := c.s.self()
+	if isAuthorizedURL(text) { // RFC 4467 1: of anybody's message
+		u, v, err = c.s.verifyURL(text)
+	}
 	if err == nil {
-		c.part, c.close, err = c.s.openURL(u)
+		c.part, _, c.close, err = c.s.openURL(v, u)
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, errURL), isGone(err), errors.Is(err, maildir.ErrNotFound), errors.Is(err, maildir.ErrBadName):
+	case errors.Is(err, errURL), isGone(err), errors.Is(err, maildir.ErrNotFound), errors.Is(err, maildir.ErrBadName), errors.Is(err, errNoPermission):
 		// RFC 4469 4
 		c.err = no("BADURL "+string(wire.AppendString(nil, printable(text), false)), "The URL leads to no part of a message")
 	default:
@@ -149,19 +153,20 @@ func printable(s string) string {
 	}, []byte(s[:min(len(s), 900)])))
 }
 
-// openURL opens what the URL leads to; the caller calls the function that comes with it.
-func (s *session) openURL(u messageURL) (io.Reader, func(), error) {
+// openURL opens what the URL leads to for an account; the caller calls the function that comes with
+// it.
+func (s *session) openURL(v viewer, u messageURL) (io.Reader, piece, func(), error) {
 	sec, err := u.parseSection()
 	if err != nil {
-		return nil, nil, err
+		return nil, piece{}, nil, err
 	}
-	box, _, _, err := s.openMailbox(u.mailbox, mayRead)
+	box, _, _, err := s.openMailboxAs(v, u.mailbox, mayRead)
 	if err != nil {
-		return nil, nil, err
+		return nil, piece{}, nil, err
 	}
 	if u.uidValidity != 0 && u.uidValidity != box.State().UIDValidity() {
 		box.Close()
-		return nil, nil, errURL
+		return nil, piece{}, nil, errURL
 	}
 	c := &content{s: s, box: box}
 	release := func() {
@@ -179,7 +184,7 @@ func (s *session) openURL(u messageURL) (io.Reader, func(), error) {
 	}
 	if err != nil {
 		release()
-		return nil, nil, err
+		return nil, piece{}, nil, err
 	}
-	return r, release, nil
+	return r, p, release, nil
 }

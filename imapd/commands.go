@@ -113,6 +113,9 @@ var commands = map[string]command{
 	"MYRIGHTS":       {in: loggedIn, run: (*session).myRights}, // any of rightsToAsk
 	"GETMETADATA":    {in: loggedIn, run: (*session).getMetadata, needs: needs{mailbox: maildir.RightLookup}},
 	"SETMETADATA":    {in: loggedIn, run: (*session).setMetadata, needs: needs{mailbox: maildir.RightLookup}},
+	"GENURLAUTH":     {in: loggedIn, run: (*session).genURLAuth}, // r on the mailbox of each URL
+	"RESETKEY":       {in: loggedIn, run: (*session).resetKey, needs: needs{mailbox: mayRead}},
+	"URLFETCH":       {in: loggedIn, run: (*session).urlFetch}, // what the signer may read
 	"GETQUOTA":       {in: loggedIn, run: (*session).getQuota},
 	"GETQUOTAROOT":   {in: loggedIn, run: (*session).getQuotaRoot, needs: needs{mailbox: mayRead}},
 	"SETQUOTA":       {in: loggedIn, run: (*session).setQuota},

@@ -44,6 +44,7 @@ func FuzzSession(f *testing.F) {
 		"a APPEND INBOX CATENATE (TEXT {2+}\r\nab URL \"/INBOX/;UID=1/;SECTION=1\")\r\nb REPLACE 1 INBOX {2+}\r\nxy\r\n",
 		"a SETMETADATA INBOX (/private/comment \"x\" /shared/a ~{2+}\r\nab)\r\nb GETMETADATA (DEPTH 1 MAXSIZE 9) INBOX (/private /shared)\r\nc LIST \"\" * RETURN (METADATA (/private/comment))\r\n",
 		"a SETACL INBOX anyone +lr\r\nb GETACL INBOX\r\nc LISTRIGHTS INBOX -ana\r\nd MYRIGHTS \"Other Users/x@y/INBOX\"\r\ne DELETEACL INBOX anyone\r\n",
+		"a GENURLAUTH \"imap://ana@buzon.test/INBOX/;UID=1;URLAUTH=authuser\" INTERNAL\r\nb URLFETCH \"imap://ana@buzon.test/INBOX/;UID=1;URLAUTH=authuser:internal:ab\"\r\nc RESETKEY INBOX INTERNAL\r\n",
 		"a IDLE\r\nDONE\r\nb ENABLE QRESYNC IMAP4rev2\r\nc SELECT INBOX (QRESYNC (1 1 1:* (1 1)))\r\n",
 	} {
 		for state := range byte(3) {

@@ -33,36 +33,52 @@ type place struct {
 // know of (RFC 4314 6).
 var errNoMailbox = fmt.Errorf("not for this account: %w", maildir.ErrNotFound)
 
+// A viewer is the account whose names and rights count: the session's own, or that of somebody who
+// has signed a URL.
+type viewer struct {
+	id   account.ID
+	user *maildir.User
+}
+
+func (s *session) self() viewer { return viewer{s.account.ID, s.user} }
+
 // locate finds out where a name leads. An account that lets this one see nothing is not told apart
 // from one that does not exist.
-func (s *session) locate(name string) (place, error) {
+func (s *session) locate(name string) (place, error) { return s.locateAs(s.self(), name) }
+
+func (s *session) locateAs(v viewer, name string) (place, error) {
 	rest, ok := strings.CutPrefix(name, othersPrefix)
 	owner, inner, deep := strings.Cut(rest, "/")
 	if !ok || !strings.Contains(owner, "@") {
-		return place{user: s.user, owner: s.account.ID, name: name, shown: name}, nil
+		return place{user: v.user, owner: v.id, name: name, shown: name}, nil
 	}
-	if !deep || inner == "" || account.ID(owner) == s.account.ID {
+	if !deep || inner == "" || account.ID(owner) == v.id {
 		return place{}, errNoMailbox
 	}
-	user, err := s.host(account.ID(owner), true)
+	user, err := s.host(v.id, account.ID(owner), true)
 	if err != nil {
 		return place{}, err
 	}
 	return place{user: user, owner: account.ID(owner), name: wire.FoldInbox(inner), shown: name, guest: true}, nil
 }
 
-// host opens the tree of another account, if it lets this one in. It is kept open for the session.
-func (s *session) host(owner account.ID, asked bool) (*maildir.User, error) {
+// host opens the tree of another account, if it lets the guest in. It is kept open for the session.
+func (s *session) host(guest, owner account.ID, asked bool) (*maildir.User, error) {
 	if _, ok := s.srv.cfg.Directory.Lookup(owner); !ok {
 		return nil, errNoMailbox
 	}
-	ok, err := s.srv.cfg.Store.Shares(string(owner), string(s.account.ID), asked)
+	ok, err := s.srv.cfg.Store.Shares(string(owner), string(guest), asked)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
 		return nil, errNoMailbox
 	}
+	return s.openTree(owner)
+}
+
+// openTree opens the tree of another account, for as long as the session lasts.
+func (s *session) openTree(owner account.ID) (*maildir.User, error) {
 	if u := s.hosts[owner]; u != nil {
 		return u, nil
 	}
@@ -86,12 +102,14 @@ func (s *session) leaveHosts() {
 }
 
 // rights returns what the account may do there. maildir.ErrNotFound.
-func (s *session) rights(p place) (maildir.Rights, error) {
+func (s *session) rights(p place) (maildir.Rights, error) { return s.rightsOf(s.account.ID, p) }
+
+func (s *session) rightsOf(id account.ID, p place) (maildir.Rights, error) {
 	acl, err := p.user.ACL(s.ctx, p.name)
 	if err != nil {
 		return 0, err
 	}
-	return acl.Rights(string(s.account.ID), !p.guest), nil
+	return acl.Rights(string(id), !p.guest), nil
 }
 
 // permit says NO unless the account has all of need. Without any right, or without l and what it
@@ -124,12 +142,16 @@ func (s *session) permitted(name string, need maildir.Rights) (place, maildir.Ri
 // openMailbox opens a mailbox on which the account has the rights that the command needs; the caller
 // closes it.
 func (s *session) openMailbox(name string, need maildir.Rights) (*maildir.Mailbox, place, maildir.Rights, error) {
-	p, err := s.locate(name)
+	return s.openMailboxAs(s.self(), name, need)
+}
+
+func (s *session) openMailboxAs(v viewer, name string, need maildir.Rights) (*maildir.Mailbox, place, maildir.Rights, error) {
+	p, err := s.locateAs(v, name)
 	if err != nil {
 		return nil, p, 0, err
 	}
 	if p.guest { // nothing of others is opened before the right to do so is certain
-		have, err := s.rights(p)
+		have, err := s.rightsOf(v.id, p)
 		if err == nil {
 			err = permit(have, need)
 		}
@@ -142,7 +164,7 @@ func (s *session) openMailbox(name string, need maildir.Rights) (*maildir.Mailbo
 		return nil, p, 0, err
 	}
 	acl, err := box.ACL()
-	have := acl.Rights(string(s.account.ID), !p.guest)
+	have := acl.Rights(string(v.id), !p.guest)
 	if err == nil {
 		err = permit(have, need)
 	}
@@ -208,7 +230,7 @@ func (s *session) sharedMailboxes() ([]maildir.Info, error) {
 		if a.ID == s.account.ID {
 			continue
 		}
-		user, err := s.host(a.ID, false)
+		user, err := s.host(s.account.ID, a.ID, false)
 		if errors.Is(err, maildir.ErrNotFound) {
 			continue
 		}
