@@ -28,7 +28,7 @@ func commands() []command {
 	return slices.Concat(
 		[]command{serveCommand(), configCheckCommand()},
 		accountCommands(), appPasswordCommands(), aliasCommands(), domainCommands(), queueCommands(), maildirCommands(),
-		[]command{undeleteCommand(), healthCommand(), versionCommand()},
+		[]command{dnsCommand(), undeleteCommand(), healthCommand(), versionCommand()},
 	)
 }
 

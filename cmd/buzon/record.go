@@ -13,6 +13,7 @@ type record struct {
 	kind  string // "MX", "TXT", …
 	value string // as in a zone file; of TXT the text itself
 	why   string // one sentence for people
+	needs string // what the host must have first, or ""
 }
 
 // recordTTL is an hour: mistakes are mended soon, and nobody asks too often.
@@ -49,5 +50,5 @@ func keyRecord(k dkim.StoredKey) (record, error) {
 	if k.State == dkim.Next {
 		why = "DKIM: a key that will sign after the next buzon domain rotate."
 	}
-	return record{k.Name(), "TXT", text, why}, nil
+	return record{name: k.Name(), kind: "TXT", value: text, why: why}, nil
 }

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"buzon/internal/smtp"
+	"buzon/mx/dkim"
+	"buzon/mx/dns"
+	"buzon/mx/mtasts"
+)
+
+// domainRecords are what one of our domains should publish, in the order of
+// their weight. notes are what cannot be said as a record of its zone.
+func domainRecords(cfg *config, store *dkim.Store, domain string) (records []record, notes []string, err error) {
+	host := cfg.Hostname
+	add := func(name, kind, value, why string) {
+		records = append(records, record{name: name, kind: kind, value: value, why: why})
+	}
+	optional := func(needs, name, kind, value, why string) {
+		records = append(records, record{name: name, kind: kind, value: value, why: why, needs: needs})
+	}
+
+	add(domain, "MX", "10 "+host+".", "MX: the host that takes the domain's mail.")
+	addrs := publicAddresses(cfg)
+	for _, a := range addrs {
+		kind := "A"
+		if a.Is6() {
+			kind = "AAAA"
+		}
+		add(host, kind, a.String(), kind+": where that host is.")
+	}
+	if len(addrs) == 0 {
+		notes = append(notes, fmt.Sprintf("%s needs A and AAAA records with its public addresses, which this machine does not know: write them into outbound.addresses", host))
+	}
+	notes = append(notes, fmt.Sprintf("PTR: the reverse name of each address must be %s; the provider of the addresses sets it. Big hosts refuse mail where it is missing.", host))
+
+	add(domain, "TXT", spfPolicy(cfg), "SPF: who may send with the domain in the envelope, and that nobody else may.")
+	if host != domain {
+		add(host, "TXT", "v=spf1 a -all", "SPF of the host's own name, which it says in EHLO and which notices are sent with.")
+	}
+	if cfg.unsigned(domain) {
+		notes = append(notes, "DKIM: the configuration says that mail of this domain is not signed (domain.*.unsigned)")
+	} else {
+		keys, err := store.List(domain)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(keys) == 0 {
+			notes = append(notes, "DKIM: there are no keys yet: buzon domain add "+domain)
+		}
+		for _, k := range keys {
+			if k.State == dkim.Old {
+				continue
+			}
+			r, err := keyRecord(k)
+			if err != nil {
+				return nil, nil, err
+			}
+			records = append(records, r)
+		}
+	}
+	add("_dmarc."+domain, "TXT", "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+domain,
+		"DMARC: what others shall do with mail in the domain's name that neither SPF nor DKIM proves, and where they report to; begin with p=none to watch first, end with p=reject.")
+	add("_smtp._tls."+domain, "TXT", "v=TLSRPTv1; rua=mailto:postmaster@"+domain,
+		"TLS-RPT: where others report that they could not deliver over TLS.")
+	for _, s := range []struct {
+		on      bool
+		service string
+		port    int
+		what    string
+	}{
+		{len(cfg.Listen.Submissions) > 0, "_submissions._tcp", 465, "where mail programs send"},
+		{len(cfg.Listen.Submission) > 0, "_submission._tcp", 587, "where mail programs send that know STARTTLS only"},
+		{len(cfg.Listen.IMAPS) > 0, "_imaps._tcp", 993, "where mail programs read"},
+		{len(cfg.Listen.IMAP) > 0, "_imap._tcp", 143, "where mail programs read that know STARTTLS only"},
+	} {
+		if s.on {
+			add(s.service+"."+domain, "SRV", fmt.Sprintf("0 1 %d %s.", s.port, host), "SRV: "+s.what+", so that they need not be told.")
+		}
+	}
+
+	sts := mtasts.Policy{Mode: mtasts.Enforce, MaxAge: 7 * 24 * time.Hour, MX: []string{host}}.String()
+	web := "only once an HTTPS server answers there"
+	sum := sha256.Sum256([]byte(sts))
+	optional(web, "_mta-sts."+domain, "TXT", "v=STSv1; id="+hex.EncodeToString(sum[:10]), "MTA-STS: that there is a policy, and which; others then send over verified TLS only.")
+	optional(web, "mta-sts."+domain, "CNAME", host+".", "MTA-STS: where the policy is, https://mta-sts."+domain+"/.well-known/mta-sts.txt.")
+	optional(web, "autoconfig."+domain, "CNAME", host+".", "autoconfig: where Thunderbird and others find the settings of this host.")
+	certificate, err := leafCertificate(cfg)
+	if err != nil {
+		notes = append(notes, "TLSA and CAA: the certificate cannot be read: "+err.Error())
+		return records, notes, nil
+	}
+	spki := sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
+	optional("only in a zone signed with DNSSEC; change it together with the certificate's key", "_25._tcp."+host, "TLSA", "3 1 1 "+hex.EncodeToString(spki[:]),
+		"DANE: the key of the certificate on port 25; others then send to exactly this key.")
+	if issuer := issuerDomain(certificate); issuer != "" {
+		add(host, "CAA", `0 issue "`+issuer+`"`, "CAA: nobody else may issue certificates for the host.")
+	} else {
+		notes = append(notes, "CAA: name who issues the certificate, when it is not self-signed: "+host+". CAA 0 issue \"letsencrypt.org\"")
+	}
+	return records, notes, nil
+}
+
+// spfPolicy allows the hosts of the MX records, and asks for help where others
+// send for us.
+func spfPolicy(cfg *config) string {
+	policy := "v=spf1 mx"
+	if s, ok := cfg.Smarthost["*"]; ok && s.Host != "" && net.ParseIP(s.Host) == nil {
+		policy += " a:" + s.Host
+	}
+	return policy + " -all"
+}
+
+// publicAddresses are those that the configuration names, or that this machine
+// has, and the world can reach.
+func publicAddresses(cfg *config) []netip.Addr {
+	var out []netip.Addr
+	keep := func(a netip.Addr) {
+		if a = a.Unmap().WithZone(""); a.IsGlobalUnicast() && !a.IsPrivate() && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	for _, s := range cfg.Outbound.Addresses {
+		if a, err := netip.ParseAddr(s); err == nil {
+			keep(a)
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			keep(p.Addr())
+		}
+	}
+	return out
+}
+
+// leafCertificate reads the certificate that port 25 shows.
+func leafCertificate(cfg *config) (*x509.Certificate, error) {
+	file := cfg.TLS.Cert
+	if file == "" {
+		file = cfg.path("tls", "self-signed.pem")
+	}
+	text, err := readLimited(file, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			return x509.ParseCertificate(block.Bytes)
+		}
+	}
+	return nil, errors.New(file + " holds no certificate")
+}
+
+// issuerDomain is the name that CAA records have for who issued a certificate;
+// "" when we do not know.
+func issuerDomain(c *x509.Certificate) string {
+	organization := strings.ToLower(strings.Join(c.Issuer.Organization, " "))
+	for _, known := range []struct{ part, domain string }{
+		{"let's encrypt", "letsencrypt.org"}, {"google trust", "pki.goog"}, {"zerossl", "sectigo.com"}, {"sectigo", "sectigo.com"},
+		{"digicert", "digicert.com"}, {"buypass", "buypass.com"}, {"actalis", "actalis.it"}, {"globalsign", "globalsign.com"},
+	} {
+		if strings.Contains(organization, known.part) {
+			return known.domain
+		}
+	}
+	return ""
+}
+
+// ourDomain returns the configured form of a domain.
+func (c *config) ourDomain(name string) (string, error) {
+	for _, d := range c.Domains {
+		if sameDomain(d, name) {
+			return smtp.ParseDomain(d)
+		}
+	}
+	if _, err := dns.Name(name); err != nil {
+		return "", fmt.Errorf("%q is not a domain name", name)
+	}
+	return "", fmt.Errorf("%s is not among domains in the configuration: %s", name, strings.Join(c.Domains, " "))
+}
