@@ -83,7 +83,8 @@ func New(cfg Config) *Server {
 	return &Server{cfg: cfg}
 }
 
-// Serve answers clients on ln until ctx ends; with implicitTLS, TLS comes first (RFC 8314). Then it
+// Serve answers clients on ln until ctx ends; with implicitTLS, TLS comes first (RFC 8314). A
+// connection that is a *tls.Conn has it already. Then it
 // takes no more connections, lets commands in progress finish within the grace period, says BYE,
 // and returns nil once every connection is closed.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, implicitTLS bool) error {

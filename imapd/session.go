@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +69,9 @@ func newSession(srv *Server, nc net.Conn, ip netip.Addr) *session {
 	s := &session{srv: srv, ip: ip, state: notAuthenticated, started: time.Now()}
 	s.log = srv.cfg.Log.With("conn", srv.conns.Add(1), "ip", ip.String())
 	s.stream = &stream{Conn: nc, base: nc, grace: s.writeTime}
+	if tc, ok := nc.(*tls.Conn); ok { // TLS came before us, as on port 443
+		s.stream.base, s.tls = tc.NetConn(), true
+	}
 	s.dec = wire.NewDecoder(s.stream, limitsBeforeLogin)
 	s.enc = wire.NewEncoder(s.stream)
 	s.dec.BeforeRead = s.beforeRead

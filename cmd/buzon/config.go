@@ -33,6 +33,7 @@ type config struct {
 	Limits    limitsConfig               `toml:"limits"`
 	Incoming  incomingConfig             `toml:"incoming"`
 	IMAP      imapConfig                 `toml:"imap"`
+	Web       webConfig                  `toml:"web"`
 	DNS       dnsConfig                  `toml:"dns"`
 	Outbound  outboundConfig             `toml:"outbound"`
 	Smarthost map[string]smarthostConfig `toml:"smarthost"`
@@ -54,6 +55,7 @@ type listenConfig struct {
 	Submissions []string `toml:"submissions"`
 	IMAP        []string `toml:"imap"`
 	IMAPS       []string `toml:"imaps"`
+	HTTPS       []string `toml:"https"`
 }
 
 type tlsConfig struct {
@@ -72,6 +74,7 @@ type limitsConfig struct {
 	SMTPConnections       int `toml:"smtp_connections"`
 	SubmissionConnections int `toml:"submission_connections"`
 	IMAPConnections       int `toml:"imap_connections"`
+	WebConnections        int `toml:"web_connections"`
 	ConnectionsPerAddress int `toml:"connections_per_address"`
 	ConnectionsPerMinute  int `toml:"connections_per_minute"`
 	IMAPPerUser           int `toml:"imap_sessions_per_user"`
@@ -142,12 +145,12 @@ func defaults() *config {
 		SubaddressSeparator: "+",
 		Listen: listenConfig{
 			SMTP: []string{":25"}, Submission: []string{":587"}, Submissions: []string{":465"},
-			IMAP: []string{":143"}, IMAPS: []string{":993"},
+			IMAP: []string{":143"}, IMAPS: []string{":993"}, HTTPS: []string{},
 		},
 		Limits: limitsConfig{
 			MessageSize: 50 << 20,
 			Recipients:  100, SubmissionRecipients: 200, RecipientsPerHour: 2000,
-			SMTPConnections: 500, SubmissionConnections: 500, IMAPConnections: 2000,
+			SMTPConnections: 500, SubmissionConnections: 500, IMAPConnections: 2000, WebConnections: 200,
 			ConnectionsPerAddress: 50, ConnectionsPerMinute: 300,
 			IMAPPerUser: 30, IMAPPerUserAddress: 15,
 			LoginFailuresPerMinute: 10, LoginFailuresPerDay: 50,
@@ -156,6 +159,7 @@ func defaults() *config {
 		Auth:     authConfig{SCRAM: true},
 		OAuth:    oauthConfig{Claim: "email"},
 		IMAP:     imapConfig{PlaintextLogin: "never"},
+		Web:      webConfig{MTASTS: "none", IMAP: true},
 		Outbound: outboundConfig{Port: 25, MTASTS: true, DANE: true, TLSReports: true},
 		Queue: queueConfig{
 			Retry:     durations(5*time.Minute, 10*time.Minute, 20*time.Minute, 40*time.Minute, time.Hour, 2*time.Hour),

@@ -21,6 +21,7 @@ func check(f *tomlfile.File, c *config) {
 		f.Problem([]string{"tls"}, "cert and key go together: name both files, or neither for a self-signed certificate")
 	}
 	checkAuth(f, c)
+	checkWeb(f, c)
 	checkLimits(f, c)
 	checkIncoming(f, c)
 	if login := c.IMAP.PlaintextLogin; login != "never" && login != "loopback" {
@@ -118,7 +119,7 @@ func checkListeners(f *tomlfile.File, c *config) {
 		}
 	}
 	if len(seen) == 0 && f.Err() == nil {
-		f.Problem([]string{"listen"}, "every role is switched off: give at least one of smtp, submission, submissions, imap, imaps an address")
+		f.Problem([]string{"listen"}, "every role is switched off: give at least one of smtp, submission, submissions, imap, imaps, https an address")
 	}
 }
 
@@ -129,7 +130,7 @@ func checkLimits(f *tomlfile.File, c *config) {
 	}
 	for name, n := range map[string]int{
 		"recipients": l.Recipients, "submission_recipients": l.SubmissionRecipients, "recipients_per_hour": l.RecipientsPerHour,
-		"smtp_connections": l.SMTPConnections, "submission_connections": l.SubmissionConnections, "imap_connections": l.IMAPConnections,
+		"smtp_connections": l.SMTPConnections, "submission_connections": l.SubmissionConnections, "imap_connections": l.IMAPConnections, "web_connections": l.WebConnections,
 		"connections_per_address": l.ConnectionsPerAddress, "connections_per_minute": l.ConnectionsPerMinute,
 		"imap_sessions_per_user": l.IMAPPerUser, "imap_sessions_per_user_and_address": l.IMAPPerUserAddress,
 		"login_failures_per_minute": l.LoginFailuresPerMinute, "login_failures_per_day": l.LoginFailuresPerDay,

@@ -22,6 +22,7 @@ func (c *config) services() []service {
 		{"submissions", c.Listen.Submissions},
 		{"imap", c.Listen.IMAP},
 		{"imaps", c.Listen.IMAPS},
+		{"https", c.Listen.HTTPS},
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -88,6 +89,7 @@ type host struct {
 	control    listener
 	accounts   *account.Directory
 	certs      *certs.Store
+	clientCAs  *x509.CertPool // of clients that log in by certificate; nil for none
 	logins     *sasl.Gatekeeper
 	store      *maildir.Store
 	keys       *dkim.Store
@@ -286,8 +288,8 @@ func (h *host) judge() *mx.Judge {
 // openServers makes what speaks with clients.
 func (h *host) openServers() error {
 	cfg := h.cfg
-	clientCAs, err := cfg.Auth.clientCAs()
-	if err != nil {
+	var err error
+	if h.clientCAs, err = cfg.Auth.clientCAs(); err != nil {
 		return configError{err}
 	}
 	conns := func(total int) *limit.Conns {
@@ -312,7 +314,7 @@ func (h *host) openServers() error {
 	h.incoming = smtpd.NewIncoming(incoming)
 
 	submission := base
-	submission.TLS = h.certs.TLSConfig(certs.Options{ClientCAs: clientCAs})
+	submission.TLS = h.certs.TLSConfig(certs.Options{ClientCAs: h.clientCAs})
 	submission.Conns = conns(cfg.Limits.SubmissionConnections)
 	submission.MaxRecipients = cfg.Limits.SubmissionRecipients
 	submission.Rate = limit.NewRate(cfg.Limits.RecipientsPerHour, time.Hour, nil)
@@ -325,7 +327,7 @@ func (h *host) openServers() error {
 
 	h.imap = imapd.New(imapd.Config{
 		Store: h.store, Directory: h.accounts, Logins: h.logins, Conns: conns(cfg.Limits.IMAPConnections),
-		TLS:      h.certs.TLSConfig(certs.Options{NextProtos: []string{"imap"}, ClientCAs: clientCAs}),
+		TLS:      h.certs.TLSConfig(certs.Options{NextProtos: []string{"imap"}, ClientCAs: h.clientCAs}),
 		Hostname: cfg.Hostname, Version: version, Log: h.log,
 		PlaintextFromLoopback: cfg.IMAP.PlaintextLogin == "loopback", MessageSize: int64(cfg.Limits.MessageSize),
 		SessionsPerUser: cfg.Limits.IMAPPerUser, SessionsPerUserIP: cfg.Limits.IMAPPerUserAddress, Grace: grace,
@@ -342,6 +344,8 @@ func (h *host) server(ln listener) func(context.Context) error {
 		return func(ctx context.Context) error { return h.submission.Serve(ctx, ln) }
 	case "submissions":
 		return func(ctx context.Context) error { return h.implicit.Serve(ctx, ln) }
+	case "https":
+		return func(ctx context.Context) error { return h.serveWeb(ctx, ln) }
 	default:
 		return func(ctx context.Context) error { return h.imap.Serve(ctx, ln, ln.service == "imaps") }
 	}

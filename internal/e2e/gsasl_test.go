@@ -92,8 +92,12 @@ type secureConn struct {
 
 func dialTLS(t testing.TB, h *host, service string) *secureConn {
 	t.Helper()
-	dialer := &net.Dialer{Timeout: patience}
-	conn, err := tls.DialWithDialer(dialer, "tcp", h.Addr(service), h.tls(t))
+	return dialTLSAt(t, h.Addr(service), h.tls(t))
+}
+
+func dialTLSAt(t testing.TB, addr string, config *tls.Config) *secureConn {
+	t.Helper()
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", addr, config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,6 +117,9 @@ func (h *host) configure(t testing.TB) {
 	for _, service := range services {
 		fmt.Fprintf(&b, "%s = [%q]\n", service, h.Addr(service))
 	}
+	if h.Ports["https"] != 0 {
+		fmt.Fprintf(&b, "https = [%q]\n", h.Addr("https"))
+	}
 	if !strings.Contains(h.Extra, "[dns]") { // nobody is asked, and nobody waited for
 		b.WriteString("[dns]\nservers = [\"127.0.0.1:1\"]\n")
 	}
