@@ -23,7 +23,7 @@ func crlfFile(f durable.File, size int64, u *User) (*File, error) {
 		return nil, err
 	}
 	if bare == 0 {
-		return &File{f, size, f.Close}, nil
+		return &File{r: f, size: size, close: f.Close}, nil
 	}
 	tmp, err := u.unlinkedTemp()
 	if err != nil {
@@ -35,28 +35,42 @@ func crlfFile(f durable.File, size int64, u *User) (*File, error) {
 		return nil, diskError(err)
 	}
 	_ = f.Close()
-	return &File{tmp, n, tmp.Close}, nil
+	return &File{r: tmp, size: n, close: tmp.Close}, nil
 }
 
 // crlfInMemory reads f at one go. Its memory goes back to buffers when the result
 // is closed: searches read one message after the other.
 func crlfInMemory(f durable.File, size int64, buffers *bufferPool) (*File, error) {
 	raw := buffers.get(int(size))
-	defer buffers.put(raw)
 	n, err := f.ReadAt(raw, 0)
 	if err != nil && err != io.EOF {
+		buffers.put(raw)
 		return nil, err
 	}
-	var lines lineCounter
-	lines.count(raw[:n])
-	text := buffers.get(n + int(lines.bare))
-	appendCRLF(text[:0], raw[:n], false)
 	_ = f.Close()
-	return &File{bytes.NewReader(text), int64(len(text)), func() error {
+	return crlfText(raw[:n], buffers), nil
+}
+
+// crlfText is raw, which is of buffers, with CRLF line ends.
+func crlfText(raw []byte, buffers *bufferPool) *File {
+	var lines lineCounter
+	lines.count(raw)
+	if lines.bare == 0 {
+		return inMemory(raw, buffers)
+	}
+	text := buffers.get(len(raw) + int(lines.bare))
+	appendCRLF(text[:0], raw, false)
+	buffers.put(raw)
+	return inMemory(text, buffers)
+}
+
+// inMemory is a message whose text goes back to buffers when it is closed.
+func inMemory(text []byte, buffers *bufferPool) *File {
+	return &File{r: bytes.NewReader(text), size: int64(len(text)), text: text, close: func() error {
 		buffers.put(text)
 		text = nil
 		return nil
-	}}, nil
+	}}
 }
 
 // A bufferPool keeps buffers for messages that are converted in memory.

@@ -20,6 +20,7 @@ type File struct {
 	r     io.ReaderAt
 	size  int64
 	close func() error
+	text  []byte // all of it, where it is in memory
 }
 
 // ReadAt implements io.ReaderAt.
@@ -171,8 +172,22 @@ func (m *Mailbox) statRow(s *State, i int) (in durable.Info, err error) {
 	return in, err
 }
 
+// maxSmallMessage is the largest message that is read when it is opened: that costs
+// less than to keep the file.
+const maxSmallMessage = 64 << 10
+
 // openRow opens the file of row i. What it learns of the size is kept.
 func (m *Mailbox) openRow(ctx context.Context, s *State, i int) (*File, error) {
+	sl := s.slot(i)
+	b, r := s.blocks[sl.block()], sl.row()
+	if n := b.loadStored(r); n <= maxSmallMessage {
+		if n < 0 {
+			n = maxSmallMessage
+		}
+		if f, err := m.readRow(ctx, s, i, n); f != nil || err != nil {
+			return f, err
+		}
+	}
 	var f durable.File
 	err := m.onFile(ctx, s, i, func(dir durable.Dir, name string) (err error) {
 		f, err = dir.Open(name)
@@ -186,12 +201,10 @@ func (m *Mailbox) openRow(ctx context.Context, s *State, i int) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	sl := s.slot(i)
-	b, r := s.blocks[sl.block()], sl.row()
-	size, stored := b.loadSize(r), b.loadStored(r)
+	ready := b.isCRLF(r, in.Size)
 	b.learnFrom(r, in)
-	if size == in.Size && (stored == in.Size || stored < 0) {
-		return &File{f, in.Size, f.Close}, nil
+	if ready {
+		return &File{r: f, size: in.Size, close: f.Close}, nil
 	}
 	// Line ends must be converted, or the name's sizes are wrong, or there are none.
 	file, err := crlfFile(f, in.Size, m.user)
@@ -201,6 +214,39 @@ func (m *Mailbox) openRow(ctx context.Context, s *State, i int) (*File, error) {
 	}
 	b.correctSize(r, file.size)
 	return file, nil
+}
+
+// isCRLF says that a file of this size needs no conversion.
+func (b *block) isCRLF(i int, size int64) bool {
+	stored := b.loadStored(i)
+	return b.loadSize(i) == size && (stored == size || stored < 0)
+}
+
+// readRow reads the file of row i into memory; nil when it has more than n bytes.
+func (m *Mailbox) readRow(ctx context.Context, s *State, i int, n int64) (*File, error) {
+	sl := s.slot(i)
+	b, r := s.blocks[sl.block()], sl.row()
+	buffers := &m.user.buffers
+	raw := buffers.get(int(n))
+	var read int
+	var in durable.Info
+	err := m.onFile(ctx, s, i, func(dir durable.Dir, name string) (err error) {
+		read, in, err = durable.ReadStart(dir, name, raw)
+		return err
+	})
+	if err != nil || in.Size > n {
+		buffers.put(raw)
+		return nil, diskError(err)
+	}
+	raw = raw[:read]
+	ready := b.isCRLF(r, in.Size)
+	b.learnFrom(r, in)
+	if ready {
+		return inMemory(raw, buffers), nil
+	}
+	f := crlfText(raw, buffers)
+	b.correctSize(r, f.size)
+	return f, nil
 }
 
 // sortedRows returns the rows of those UIDs that s has, ascending, each once,

@@ -17,10 +17,29 @@ func Parse(r io.ReaderAt, size int64) (*Part, error) {
 	return root, p.w.err
 }
 
+// ParseBytes is Parse for a message in memory.
+func ParseBytes(text []byte) *Part {
+	root := &Part{Envelope: &Envelope{}}
+	p := parser{w: memoryWindow(text), parts: 1}
+	p.open = append(p.open, openPart{Part: root})
+	p.run()
+	return root
+}
+
 // ReadEnvelope reads no more than the header of a message and returns its envelope.
 func ReadEnvelope(r io.ReaderAt, size int64) (*Envelope, error) {
+	return readEnvelope(newWindow(r, size, envelopeWindow))
+}
+
+// ParseEnvelope is ReadEnvelope for a header in memory.
+func ParseEnvelope(header []byte) *Envelope {
+	e, _ := readEnvelope(memoryWindow(header))
+	return e
+}
+
+func readEnvelope(w *window) (*Envelope, error) {
 	root := &Part{Envelope: &Envelope{}}
-	p := parser{w: newWindow(r, size, envelopeWindow)}
+	p := parser{w: w}
 	p.open = append(p.open, openPart{Part: root})
 	p.header()
 	return root.Envelope, p.w.err

@@ -27,6 +27,11 @@ func newWindow(r io.ReaderAt, size int64, limit int) *window {
 	return &window{r: r, size: size, buf: make([]byte, max(n, 0))}
 }
 
+// memoryWindow returns a window that holds all of a text already.
+func memoryWindow(text []byte) *window {
+	return &window{size: int64(len(text)), buf: text, end: len(text), next: int64(len(text))}
+}
+
 // offset returns where in the message the unread bytes begin.
 func (w *window) offset() int64 { return w.next - int64(w.end-w.pos) }
 
