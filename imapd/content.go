@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -70,12 +71,12 @@ func (c *content) structure() (*message.Part, error) {
 	return p, nil
 }
 
-// rendered has ENVELOPE, BODY and BODYSTRUCTURE in the form in which they are sent.
-func (c *content) rendered() (*maildir.Parsed, error) {
-	if c.parsed != nil {
+// parsedTo is what the store keeps of the message, at least to this depth.
+func (c *content) parsedTo(depth maildir.Depth) (*maildir.Parsed, error) {
+	if c.parsed != nil && c.parsed.Depth >= depth {
 		return c.parsed, nil
 	}
-	p, err := c.box.Parsed(c.s.ctx, c.uid)
+	p, err := c.box.Parsed(c.s.ctx, c.uid, depth)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func (c *content) rendered() (*maildir.Parsed, error) {
 // asked for.
 func (c *content) someHeader(cached bool) ([]byte, error) {
 	if cached {
-		p, err := c.rendered()
+		p, err := c.parsedTo(maildir.ParseHeader)
 		if err != nil {
 			return nil, err
 		}
@@ -172,3 +173,6 @@ func (c *content) reader(r message.Range) (io.Reader, error) {
 	}
 	return io.NewSectionReader(f, r.Start, r.Len()), nil
 }
+
+// isGone says that a message was expunged meanwhile.
+func isGone(err error) bool { return errors.Is(err, maildir.ErrExpunged) }

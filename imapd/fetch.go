@@ -2,11 +2,12 @@ package imapd
 
 import (
 	"errors"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"buzon/imapd/wire"
-	"buzon/internal/message"
 	"buzon/maildir"
 )
 
@@ -63,9 +64,8 @@ type fetcher struct {
 	seen    map[maildir.UID]maildir.ModSeq // messages that this FETCH has marked as read
 	gone    bool                           // some messages do not exist any more
 	failed  error                          // of one message; the others are sent
-	preview string
-	facts   facts // of the message at hand; only what was asked for is of it
-	light   bool  // nothing is asked for that could fail
+	facts   facts                          // of the message at hand; only what was asked for is of it
+	light   bool                           // nothing is asked for that could fail
 }
 
 func newFetcher(s *session, o *fetchOrder) *fetcher {
@@ -76,9 +76,12 @@ func newFetcher(s *session, o *fetchOrder) *fetcher {
 	return &fetcher{s: s, o: o, content: content{s: s, box: s.view.box}, light: light}
 }
 
-// run sends the messages in batches: one is marked as read, and parsed, before it is sent.
+// run sends the messages in batches: one is marked as read, and parsed, before it is sent. The next
+// one is parsed meanwhile.
 func (f *fetcher) run(ss spans, mark bool) error {
 	n := 0
+	var ahead parsing
+	defer ahead.wait()
 	for _, sp := range ss {
 		for lo := sp.lo; lo < sp.hi; {
 			hi := min(lo+fetchBatch, sp.hi)
@@ -87,8 +90,13 @@ func (f *fetcher) run(ss spans, mark bool) error {
 					return err
 				}
 			}
-			if f.o.parsed() {
-				f.s.view.box.ParseAhead(f.s.ctx, f.s.view.uids[lo:hi])
+			if depth, ok := f.o.parsed(); ok {
+				ahead.wait()
+				if lo == sp.lo {
+					ahead.begin(f.s, lo, hi, depth)
+					ahead.wait()
+				}
+				ahead.begin(f.s, hi, min(hi+fetchBatch, sp.hi), depth)
 			}
 			for i := lo; i < hi; i++ {
 				if err := f.message(i); err != nil {
@@ -104,6 +112,21 @@ func (f *fetcher) run(ss spans, mark bool) error {
 	}
 	return f.s.enc.Err()
 }
+
+// A parsing is a batch that the store parses while the session does something else.
+type parsing struct{ done sync.WaitGroup }
+
+func (p *parsing) begin(s *session, lo, hi int, depth maildir.Depth) {
+	if lo < hi {
+		ctx, box, uids := s.ctx, s.view.box, slices.Clone(s.view.uids[lo:hi])
+		p.done.Go(func() {
+			defer func() { _ = recover() }() // the session meets it again, and tells
+			box.ParseAhead(ctx, uids, depth)
+		})
+	}
+}
+
+func (p *parsing) wait() { p.done.Wait() }
 
 // markSeen sets \Seen before the content is sent; FLAGS then come with it (RFC 9051 6.4.5).
 func (f *fetcher) markSeen(lo, hi int) error {
@@ -179,8 +202,8 @@ type facts struct {
 func (f *fetcher) prepare(m maildir.Message, at int) (err error) {
 	st, facts := f.s.view.state, &f.facts
 	f.content.at(m.UID)
-	if at >= 0 && f.o.rendered() { // first: who parses a message knows its size
-		if facts.parsed, err = f.content.rendered(); err != nil {
+	if depth, ok := f.o.rendered(); at >= 0 && ok { // first: who parses a message knows its size
+		if facts.parsed, err = f.content.parsedTo(depth); err != nil {
 			return err
 		}
 	}
@@ -200,8 +223,6 @@ func (f *fetcher) prepare(m maildir.Message, at int) (err error) {
 			facts.guid = st.GUID(at)
 		case itemThreadID:
 			facts.thread, err = f.content.threadID()
-		case itemPreview:
-			f.preview, err = f.content.preview()
 		}
 		if err != nil {
 			return err
@@ -216,21 +237,6 @@ func (f *fetcher) prepare(m maildir.Message, at int) (err error) {
 		f.pieces = append(f.pieces, p)
 	}
 	return nil
-}
-
-// previewLength is the most that RFC 8970 3.1 allows.
-const previewLength = 200
-
-func (c *content) preview() (string, error) {
-	p, err := c.structure()
-	if err != nil {
-		return "", err
-	}
-	f, err := c.open()
-	if err != nil {
-		return "", err
-	}
-	return message.Preview(f, p, previewLength)
 }
 
 // write sends the response.
@@ -317,7 +323,7 @@ func (f *fetcher) writeLarge(item fetchItem, section *int, facts *facts) {
 	case itemBodyStructure:
 		enc.Raw("BODYSTRUCTURE ").Bytes(facts.parsed.BodyStructure)
 	case itemPreview:
-		enc.Raw("PREVIEW ").String(f.preview)
+		enc.Raw("PREVIEW ").String(string(facts.parsed.Preview))
 	case itemSection:
 		f.s.writePiece(&f.content, &f.o.sections[*section], f.pieces[*section])
 		*section++

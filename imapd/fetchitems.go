@@ -61,14 +61,26 @@ func (o *fetchOrder) marksSeen() bool {
 
 func (o *fetchOrder) has(item fetchItem) bool { return slices.Contains(o.items, item) }
 
-// rendered says whether ENVELOPE, BODY or BODYSTRUCTURE are asked for.
-func (o *fetchOrder) rendered() bool {
-	return o.has(itemEnvelope) || o.has(itemBody) || o.has(itemBodyStructure)
+// itemDepths say how much of a message must be parsed for an item that the store keeps.
+var itemDepths = map[fetchItem]maildir.Depth{
+	itemEnvelope: maildir.ParseHeader, itemBody: maildir.ParseAll, itemBodyStructure: maildir.ParseAll, itemPreview: maildir.ParsePreview,
 }
 
-// parsed says whether something is asked for that the store keeps once it has parsed the message.
-func (o *fetchOrder) parsed() bool {
-	return o.rendered() || slices.ContainsFunc(o.sections, func(sec section) bool { return sec.cached })
+// rendered says whether something is asked for that the store keeps as it is sent, and how much of
+// a message must be parsed for that.
+func (o *fetchOrder) rendered() (depth maildir.Depth, any bool) {
+	for _, item := range o.items {
+		if d, ok := itemDepths[item]; ok {
+			depth, any = max(depth, d), true
+		}
+	}
+	return depth, any
+}
+
+// parsed is rendered, with what the store keeps of headers.
+func (o *fetchOrder) parsed() (depth maildir.Depth, any bool) {
+	depth, any = o.rendered()
+	return depth, any || slices.ContainsFunc(o.sections, func(sec section) bool { return sec.cached })
 }
 
 func (o *fetchOrder) add(item fetchItem) {

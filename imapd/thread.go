@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
-	"time"
 
-	"buzon/internal/message"
+	"buzon/maildir"
 )
 
 // thread is THREAD and UID THREAD (RFC 5256 3): REFERENCES and ORDEREDSUBJECT, and REFS, which is
@@ -32,98 +31,85 @@ func (s *session) thread(r *request) error {
 	if err != nil {
 		return err
 	}
-	messages, err := s.threadMessages(found, algorithm != "ORDEREDSUBJECT")
+	messages, err := s.threadMessages(found)
 	if err != nil {
 		return err
 	}
 	s.enc.Raw("* THREAD")
 	if roots := build(messages); len(roots) > 0 {
 		s.enc.SP()
+		var line []byte
 		for _, root := range roots {
-			s.enc.Bytes(s.appendThread(nil, r, root))
+			line = s.appendThread(line[:0], r, root)
+			s.enc.Bytes(line)
 		}
 	}
 	s.enc.CRLF()
 	return nil
 }
 
-var threadAlgorithms = map[string]func([]*threadNode) []*threadNode{
+var threadAlgorithms = map[string]func(*threadInput) []*threadNode{
 	"ORDEREDSUBJECT": threadBySubject,
-	"REFERENCES":     func(ms []*threadNode) []*threadNode { return threadByReferences(ms, true) },
+	"REFERENCES":     func(in *threadInput) []*threadNode { return threadByReferences(in, true) },
 	"REFS":           threadRefs,
 }
 
 // A threadNode is a message, or a place for one that is known only from the references of others.
 type threadNode struct {
-	i        int // index in the view; −1 for a place without a message
-	id       string
-	refs     []string
-	subject  string
+	i        int      // index in the view; −1 for a place without a message
+	id       uint32   // ids are numbers; 0 is none
+	refs     []uint32 // the oldest first
+	subject  uint32   // base subjects are numbers; noSubject is the empty one
 	isReply  bool
-	sent     time.Time
+	sent     int64
 	parent   *threadNode
 	children []*threadNode
 }
 
+const noSubject = 0
+
 func (n *threadNode) dummy() bool { return n.i < 0 }
 
-// threadMessages collects what threading looks at.
-func (s *session) threadMessages(found []int, references bool) ([]*threadNode, error) {
-	s.parseAhead(found)
-	nodes := make([]threadNode, len(found))
-	out := make([]*threadNode, len(found))
-	c := &candidate{s: s, content: content{s: s, box: s.view.box}}
-	defer c.content.close()
-	for k, i := range found {
-		facts, err := s.sortFacts(i, needsEnvelope)
-		if err != nil {
-			return nil, err
-		}
-		n := &nodes[k]
-		out[k] = n
-		n.i = i
-		n.sent = facts.sent()
-		base, reply := message.BaseSubject(message.DecodeHeader(string(facts.envelope.subject)))
-		n.subject, n.isReply = message.Fold(base), reply
-		if ids := message.MessageIDs(string(facts.envelope.messageID)); len(ids) > 0 {
-			n.id = ids[0]
-		}
-		if references {
-			if n.refs, err = c.references(i, string(facts.envelope.inReplyTo)); err != nil {
-				return nil, err
-			}
-		}
-		if k%fetchBatch == 0 && s.ctx.Err() != nil {
-			return nil, s.ctx.Err()
-		}
-	}
-	return out, nil
-}
-
-// references are the ids in References, or where there are none the first one in In-Reply-To (RFC
-// 5256 3, step 1).
-func (c *candidate) references(i int, inReplyTo string) ([]string, error) {
-	c.i = i
-	c.m, c.at = c.s.view.row(i)
-	c.content.at(c.m.UID)
-	h, err := c.header(true)
-	if isGone(err) {
-		return nil, nil
-	}
+// threadMessages collects what threading looks at. A message that is gone meanwhile is like one that
+// says nothing.
+func (s *session) threadMessages(found []int) (*threadInput, error) {
+	facts, err := s.view.box.ThreadFacts(s.ctx, s.view.state)
 	if err != nil {
 		return nil, err
 	}
-	if refs := message.MessageIDs(h.Get("References")); len(refs) > 0 {
-		return refs, nil
+	subjects, err := s.view.box.Places(s.ctx, s.view.state, maildir.SortSubject)
+	if err != nil {
+		return nil, err
 	}
-	return firstOf(message.MessageIDs(inReplyTo)), nil
+	in := &threadInput{nodes: make([]*threadNode, len(found)), ids: facts.IDs(), subjects: len(subjects) + 1}
+	nodes := make([]threadNode, len(found))
+	for k, i := range found {
+		n := &nodes[k]
+		in.nodes[k] = n
+		n.i = i
+		_, at := s.view.row(i)
+		if at < 0 {
+			continue
+		}
+		n.sent, n.id, n.refs = facts.Sent[at], facts.ID[at], facts.Refs(at)
+		n.isReply = facts.Flags[at]&maildir.ThreadReply != 0
+		if facts.Flags[at]&maildir.ThreadNoSubject == 0 {
+			n.subject = subjects[at] + 1
+		}
+	}
+	return in, nil
 }
 
-func firstOf(ids []string) []string { return ids[:min(len(ids), 1)] }
+// A threadInput is what is put into threads.
+type threadInput struct {
+	nodes         []*threadNode
+	ids, subjects int // above every number of one
+}
 
 // threadBySubject is ORDEREDSUBJECT: messages of the same base subject are one thread, all below
 // its first.
-func threadBySubject(ms []*threadNode) []*threadNode {
+func threadBySubject(in *threadInput) []*threadNode {
+	ms := in.nodes
 	slices.SortStableFunc(ms, func(a, b *threadNode) int {
 		return cmp.Or(cmp.Compare(a.subject, b.subject), bySent(a, b))
 	})
@@ -140,15 +126,15 @@ func threadBySubject(ms []*threadNode) []*threadNode {
 	return roots
 }
 
-func bySent(a, b *threadNode) int { return cmp.Or(a.sent.Compare(b.sent), a.i-b.i) }
+func bySent(a, b *threadNode) int { return cmp.Or(cmp.Compare(a.sent, b.sent), a.i-b.i) }
 
 // threadByReferences is REFERENCES; the steps are those of RFC 5256 3.
-func threadByReferences(ms []*threadNode, gather bool) []*threadNode {
-	roots := linkReferences(ms) // steps 1 and 2
+func threadByReferences(in *threadInput, gather bool) []*threadNode {
+	roots := linkReferences(in) // steps 1 and 2
 	roots = prune(roots)        // step 3
 	sortRoots(roots)            // step 4
 	if gather {
-		roots = gatherSubjects(roots) // step 5
+		roots = gatherSubjects(roots, in.subjects) // step 5
 	}
 	for _, root := range roots {
 		sortChildren(root) // step 6
@@ -158,10 +144,10 @@ func threadByReferences(ms []*threadNode, gather bool) []*threadNode {
 }
 
 // linkReferences makes the tree that the ids describe, and returns its roots.
-func linkReferences(ms []*threadNode) []*threadNode {
-	byID := make(map[string]*threadNode, len(ms))
-	var all []*threadNode
-	place := func(id string) *threadNode {
+func linkReferences(in *threadInput) []*threadNode {
+	byID := make([]*threadNode, in.ids)
+	all := make([]*threadNode, 0, len(in.nodes))
+	place := func(id uint32) *threadNode {
 		n := byID[id]
 		if n == nil {
 			n = &threadNode{i: -1, id: id}
@@ -170,10 +156,10 @@ func linkReferences(ms []*threadNode) []*threadNode {
 		}
 		return n
 	}
-	for _, m := range ms {
+	for _, m := range in.nodes {
 		n := m
 		// A second message with the same id is not the one that is referred to.
-		if old := byID[m.id]; m.id == "" || old != nil && !old.dummy() {
+		if old := byID[m.id]; m.id == 0 || old != nil && !old.dummy() {
 			all = append(all, n)
 		} else if old == nil {
 			byID[m.id] = n
@@ -275,11 +261,11 @@ func (n *threadNode) first() *threadNode {
 func byFirstSent(a, b *threadNode) int { return bySent(a.first(), b.first()) }
 
 // gatherSubjects joins threads of the same base subject (RFC 5256 3, step 5).
-func gatherSubjects(roots []*threadNode) []*threadNode {
-	table := make(map[string]*threadNode)
+func gatherSubjects(roots []*threadNode, subjects int) []*threadNode {
+	table := make([]*threadNode, subjects)
 	for _, root := range roots {
 		f := root.first()
-		if f.subject == "" {
+		if f.subject == noSubject {
 			continue
 		}
 		old := table[f.subject]
@@ -292,7 +278,7 @@ func gatherSubjects(roots []*threadNode) []*threadNode {
 	for _, root := range roots {
 		f := root.first()
 		main := table[f.subject]
-		if f.subject == "" || main == root || main == nil {
+		if f.subject == noSubject || main == root || main == nil {
 			continue
 		}
 		gone[root] = true
@@ -306,7 +292,7 @@ func gatherSubjects(roots []*threadNode) []*threadNode {
 		default: // both become children of a place above them, which takes main's
 			twin := *main
 			main.i, main.children = -1, []*threadNode{&twin, root}
-			main.id = ""
+			main.id = 0
 		}
 	}
 	for _, root := range roots {
@@ -325,22 +311,20 @@ func sortChildren(n *threadNode) {
 }
 
 // threadRefs is REFS: by references alone, threads in order of their newest message.
-func threadRefs(ms []*threadNode) []*threadNode {
-	roots := threadByReferences(ms, false)
-	newest := make(map[*threadNode]time.Time, len(roots))
+func threadRefs(in *threadInput) []*threadNode {
+	roots := threadByReferences(in, false)
+	newest := make(map[*threadNode]int64, len(roots))
 	for _, root := range roots {
 		newest[root] = root.newest()
 	}
-	slices.SortStableFunc(roots, func(a, b *threadNode) int { return newest[a].Compare(newest[b]) })
+	slices.SortStableFunc(roots, func(a, b *threadNode) int { return cmp.Compare(newest[a], newest[b]) })
 	return roots
 }
 
-func (n *threadNode) newest() time.Time {
+func (n *threadNode) newest() int64 {
 	t := n.sent
 	for _, c := range n.children {
-		if ct := c.newest(); ct.After(t) {
-			t = ct
-		}
+		t = max(t, c.newest())
 	}
 	return t
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"buzon/internal/durable"
+
+	"golang.org/x/sys/unix"
 )
 
 func quiet(c *Config) { c.Log = slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -210,4 +212,46 @@ func BenchmarkLoadSnapshot1M(b *testing.B) {
 			t.build(s)
 		}
 	})
+}
+
+// BenchmarkParseAhead reads messages of 17 KiB that were never parsed. It says what
+// one costs all processors together.
+func BenchmarkParseAhead(b *testing.B) {
+	h := newHarness(b, quiet)
+	h.fillTree(0)
+	header := strings.Repeat("Received: from relay.far.test (relay.far.test [192.0.2.1])\n\tby mx.example.org with ESMTPS id 1234;\n\tMon, 02 Jan 2006 15:04:05 +0000\n", 4) +
+		"DKIM-Signature: v=1; a=rsa-sha256; d=far.test; s=s1;\n\tb=" + strings.Repeat("abcdEFGH", 42) + "\nFrom: Person 1 <p1@far.test>\nTo: ana@example.org\nSubject: invoice 12\n" +
+		"Date: Mon, 02 Jan 2006 15:04:05 +0000\nMessage-ID: <1@far.test>\nReferences: <0@far.test> <4@far.test>\nMIME-Version: 1.0\n"
+	body := strings.Repeat("every letter of our house is delivered with care\n", 170)
+	text := header + "Content-Type: multipart/alternative; boundary=alt\n\n--alt\nContent-Type: text/plain\n\n" + body + "\n--alt\nContent-Type: text/html\n\n" + body + "\n--alt--\n"
+	const messages = 2000
+	for i := range messages {
+		h.put(fmt.Sprintf("cur/%d.M%dP77Q%d.host:2,S", 1700000000+i, i, i), text)
+	}
+	h.open()
+	for _, depth := range []Depth{ParseHeader, ParseAll, ParsePreview} {
+		b.Run(fmt.Sprintf("depth-%d", depth), func(b *testing.B) {
+			var spent int64
+			for b.Loop() {
+				x, s := h.inbox.index.Load(), h.inbox.State()
+				x.cache.close()
+				_ = x.dir.Remove(parseFileName)
+				for i := range s.Len() {
+					s.setCached(i, -1)
+				}
+				x.cache = openParseFile(x.dir, s, 0)
+				before := processorTime()
+				h.inbox.ParseAhead(h.ctx(), s.UIDs(), depth)
+				spent += processorTime() - before
+			}
+			b.ReportMetric(float64(spent)/1000/float64(b.N)/messages, "cpu-µs/message")
+		})
+	}
+}
+
+// processorTime is what the process has used, in nanoseconds.
+func processorTime() int64 {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return u.Utime.Nano() + u.Stime.Nano()
 }

@@ -21,6 +21,11 @@ func (e *encoder) text(s string) {
 	*e = append(*e, s...)
 }
 
+func (e *encoder) bytes(b []byte) {
+	e.uint(uint64(len(b)))
+	*e = append(*e, b...)
+}
+
 func (e *encoder) bool(b bool) {
 	if b {
 		*e = append(*e, 1)

@@ -154,7 +154,7 @@ func TestCase34DamagedIndex(t *testing.T) {
 func TestParsedSurvivesRestart(t *testing.T) {
 	h := newHarness(t).open()
 	h.append(h.inbox, 2, FlagSeen)
-	a, err := h.inbox.Parsed(h.ctx(), 2)
+	a, err := h.inbox.Parsed(h.ctx(), 2, ParseAll)
 	if err != nil || len(a.Envelope) == 0 {
 		t.Fatal(a, err)
 	}

@@ -45,9 +45,18 @@ func logName(gen uint64) string { return logPrefix + strconv.FormatUint(gen, 16)
 
 // appendRecord appends a record with its frame.
 func appendRecord(b []byte, payload []byte) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(payload, castagnoli))
-	return append(b, payload...)
+	start := len(b)
+	b = append(b, make([]byte, logFixed)...)
+	b = append(b, payload...)
+	sealRecord(b[start:])
+	return b
+}
+
+// sealRecord fills in the frame of a record, whose payload stands behind it.
+func sealRecord(rec []byte) {
+	payload := rec[logFixed:]
+	binary.LittleEndian.PutUint32(rec, uint32(len(payload)))
+	binary.LittleEndian.PutUint32(rec[4:], crc32.Checksum(payload, castagnoli))
 }
 
 // eachRecord calls fn for every whole record and returns where the last one ends.

@@ -26,6 +26,7 @@ type Mailbox struct {
 	vanished vanished
 	subs     subscribers
 	parsed   parseCache
+	orders   sortOrders
 
 	loaded   atomic.Bool
 	deleted  atomic.Bool // the folder is gone, or the mailbox closed

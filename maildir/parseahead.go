@@ -10,18 +10,21 @@ import (
 // parseAheadLeast is how many messages are worth starting goroutines for.
 const parseAheadLeast = 8
 
-// ParseAhead parses those of the messages that never were, on all processors, so
-// that Parsed has them at hand. It reports nothing: a message that cannot be read,
-// or worse, meets Parsed again.
-func (m *Mailbox) ParseAhead(ctx context.Context, uids []UID) {
+// ParseAhead parses those of the messages that never were, to the depth asked for, on
+// all processors, so that Parsed has them at hand. It reports nothing: a message that
+// cannot be read, or worse, meets Parsed again.
+func (m *Mailbox) ParseAhead(ctx context.Context, uids []UID, depth Depth) {
 	s := m.State()
-	if m.parseFile() == nil {
+	cache := m.parseFile()
+	if cache == nil {
 		return
 	}
-	var missing []UID
+	var missing []int
 	for _, uid := range uids {
-		if i, ok := s.Find(uid); ok && !s.parsedBefore(i) {
-			missing = append(missing, uid)
+		if i, ok := s.Find(uid); ok {
+			if d, known := cache.depth(s, i); !known || d < depth {
+				missing = append(missing, i)
+			}
 		}
 	}
 	if len(missing) < parseAheadLeast {
@@ -32,9 +35,13 @@ func (m *Mailbox) ParseAhead(ctx context.Context, uids []UID) {
 	for range min(runtime.GOMAXPROCS(0), maxParsers) {
 		wg.Go(func() {
 			defer func() { _ = recover() }() // the caller's goroutine will meet it, and tell
-			for i := next.Add(1) - 1; int(i) < len(missing) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				_, _ = m.Parsed(ctx, missing[i])
+			var batch parseBatch
+			for k := next.Add(1) - 1; int(k) < len(missing) && ctx.Err() == nil; k = next.Add(1) - 1 {
+				if _, p, err := m.parse(ctx, s, missing[k], depth); err == nil {
+					batch.add(cache, s, missing[k], p)
+				}
 			}
+			batch.flush(cache, s)
 		})
 	}
 	wg.Wait()
@@ -42,9 +49,3 @@ func (m *Mailbox) ParseAhead(ctx context.Context, uids []UID) {
 
 // maxParsers bounds the processors that one session may keep busy.
 const maxParsers = 8
-
-// parsedBefore says whether the cache knew row i.
-func (s *State) parsedBefore(i int) bool {
-	sl := s.slot(i)
-	return s.blocks[sl.block()].loadCached(sl.row()) > 0
-}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 
+	"buzon/internal/durable"
 	"buzon/internal/message"
 )
 
@@ -14,14 +15,32 @@ import (
 // 7.5.2). It is shared, must not be written to, and is valid until the mailbox is
 // closed.
 type Parsed struct {
-	Envelope      []byte
-	BodyStructure []byte // extended form
-	Body          []byte // BODY without extension data
+	Depth    Depth // how much of it there is
+	Envelope []byte
 	// Header is the message's fields named in CachedFields, byte for byte and in
 	// order, without the empty line. HeaderCut: they were more than fit.
 	Header    []byte
 	HeaderCut bool
+
+	BodyStructure []byte // extended form
+	Body          []byte // BODY without extension data
+
+	Preview []byte // RFC 8970
+
+	keys []byte
 }
+
+// Depth says how much of a message is parsed. Each holds what those before it do.
+type Depth uint8
+
+const (
+	ParseHeader  Depth = iota // Envelope, Header, SortKeys: only the header is read
+	ParseAll                  // BodyStructure and Body
+	ParsePreview              // Preview
+)
+
+// SortKeys returns what the message is sorted and threaded by.
+func (p *Parsed) SortKeys() SortKeys { return decodeSortKeys(p.keys) }
 
 // CachedFields are the header fields that clients ask for in lists, searches,
 // sorts and threads.
@@ -34,67 +53,163 @@ var CachedFields = []string{
 
 var cachedFields = message.NewFieldFilter(CachedFields, false)
 
-// maxCachedHeader bounds Parsed.Header: a long References is in, a spammer's
-// thousand recipients are not.
-const maxCachedHeader = 8 << 10
+const (
+	// maxCachedHeader bounds Parsed.Header: a long References is in, a spammer's
+	// thousand recipients are not.
+	maxCachedHeader = 8 << 10
+	// maxScannedHeader bounds what is read for it.
+	maxScannedHeader = 256 << 10
+	// mostHeaders holds nearly all headers.
+	mostHeaders = 8 << 10
+	// previewLength is the most that RFC 8970 3.1 allows, in characters.
+	previewLength = 200
+)
 
-// maxScannedHeader bounds what is read for it.
-const maxScannedHeader = 256 << 10
-
-// Parsed returns the message's envelope and structure. A message is parsed once:
-// the result is kept in the mailbox's index.
-func (m *Mailbox) Parsed(ctx context.Context, uid UID) (*Parsed, error) {
-	key := parseKey{m.State().validity, uid}
-	if p := m.parsed.get(key); p != nil && p.parsed != nil {
+// Parsed returns what is known of the message, at least to the depth asked for. A
+// message is parsed once: the result is kept in the mailbox's index.
+func (m *Mailbox) Parsed(ctx context.Context, uid UID, depth Depth) (*Parsed, error) {
+	s := m.State()
+	key := parseKey{s.validity, uid}
+	if p := m.parsed.get(key); p != nil && p.parsed != nil && p.parsed.Depth >= depth {
 		return p.parsed, nil
 	}
-	s := m.State()
 	i, ok := s.Find(uid)
 	if !ok {
 		return nil, fmt.Errorf("parse message %d: %w", uid, ErrExpunged)
 	}
 	cache := m.parseFile()
-	if p := cache.get(s, i); p != nil {
+	if p := cache.get(s, i); p != nil && p.Depth >= depth {
 		return p, nil
 	}
-	f, err := m.OpenMessage(ctx, uid)
+	part, p, err := m.parse(ctx, s, i, depth)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	part, err := message.Parse(f, f.Size())
-	if err != nil {
-		return nil, fmt.Errorf("parse message %d: %w", uid, err)
+	if part != nil {
+		m.parsed.put(key, parseEntry{part, p})
 	}
-	p := &Parsed{
-		Envelope:      part.AppendEnvelope(nil),
-		BodyStructure: part.AppendBodyStructure(nil, true),
-		Body:          part.AppendBodyStructure(nil, false),
-	}
-	if p.Header, p.HeaderCut, err = cachedHeader(f, part); err != nil {
-		return nil, fmt.Errorf("read header of message %d: %w", uid, err)
-	}
-	m.parsed.put(key, parseEntry{part, p})
 	cache.put(s, i, p)
 	return p, nil
 }
 
-// cachedHeader picks the CachedFields.
-func cachedHeader(f *File, part *message.Part) (header []byte, cut bool, err error) {
-	n := part.Header.End - part.Header.Start
-	cut = n > maxScannedHeader
-	raw := make([]byte, min(n, maxScannedHeader))
-	if _, err := f.ReadAt(raw, part.Header.Start); err != nil && err != io.EOF {
-		return nil, false, err
+// parse reads the message of row i. There is no part where just the header is read.
+func (m *Mailbox) parse(ctx context.Context, s *State, i int, depth Depth) (*message.Part, *Parsed, error) {
+	if depth == ParseHeader {
+		p, err := m.parseHeader(ctx, s, i)
+		if p != nil || err != nil {
+			return nil, p, err
+		}
+		depth = ParseAll // what is so odd is read whole
 	}
-	header = bytes.TrimSuffix(cachedFields.Append(nil, raw), []byte("\r\n"))
+	f, err := m.openRow(ctx, s, i)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open message %d: %w", s.uids[i], err)
+	}
+	defer f.Close()
+	part, err := f.parse()
+	if err != nil {
+		return nil, nil, fmt.Errorf("parse message %d: %w", s.uids[i], err)
+	}
+	p := &Parsed{Depth: depth, BodyStructure: part.AppendBodyStructure(nil, true), Body: part.AppendBodyStructure(nil, false)}
+	n := part.Header.Len()
+	raw, err := f.bytes(message.Range{Start: part.Header.Start, End: part.Header.Start + min(n, maxScannedHeader)})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read header of message %d: %w", s.uids[i], err)
+	}
+	p.setHeader(part.Envelope, raw, n > maxScannedHeader)
+	if depth >= ParsePreview {
+		text, err := message.Preview(f, part, previewLength)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read start of message %d: %w", s.uids[i], err)
+		}
+		p.Preview = []byte(text)
+	}
+	return part, p, nil
+}
+
+// parse returns the tree of the message.
+func (f *File) parse() (*message.Part, error) {
+	if f.text != nil {
+		return message.ParseBytes(f.text), nil
+	}
+	return message.Parse(f, f.Size())
+}
+
+// bytes returns a part of the message, valid until it is closed.
+func (f *File) bytes(r message.Range) ([]byte, error) {
+	if f.text != nil {
+		return f.text[r.Start:r.End], nil
+	}
+	b := make([]byte, r.Len())
+	if _, err := f.ReadAt(b, r.Start); err != nil && err != io.EOF {
+		return nil, err
+	}
+	return b, nil
+}
+
+// parseHeader reads no more of a message than its header; nil where that is very
+// long.
+func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int) (*Parsed, error) {
+	buffers := &m.user.buffers
+	raw := buffers.get(mostHeaders)
+	defer func() { buffers.put(raw) }()
+	for {
+		var n int
+		var in durable.Info
+		err := m.onFile(ctx, s, i, func(dir durable.Dir, name string) (err error) {
+			n, in, err = durable.ReadStart(dir, name, raw)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("open message %d: %w", s.uids[i], diskError(err))
+		}
+		sl := s.slot(i)
+		s.blocks[sl.block()].learnFrom(sl.row(), in)
+		end := headerEnd(raw[:n])
+		if end == 0 && in.Size <= int64(n) {
+			end = n
+		}
+		if end == 0 && len(raw) < maxScannedHeader {
+			buffers.put(raw)
+			raw = make([]byte, maxScannedHeader)
+			continue
+		}
+		if end == 0 {
+			return nil, nil
+		}
+		header := appendCRLF(make([]byte, 0, end+end/16), raw[:end], false)
+		p := &Parsed{Depth: ParseHeader}
+		p.setHeader(message.ParseEnvelope(header), header, false)
+		return p, nil
+	}
+}
+
+// headerEnd returns where the body begins, behind the empty line; 0: not in b.
+func headerEnd(b []byte) int {
+	for at := 0; ; {
+		n := bytes.IndexByte(b[at:], '\n')
+		if n < 0 {
+			return 0
+		}
+		if n == 0 || n == 1 && b[at] == '\r' {
+			return at + n + 1
+		}
+		at += n + 1
+	}
+}
+
+// setHeader fills in what the header tells. cut: it is not all of it.
+func (p *Parsed) setHeader(env *message.Envelope, raw []byte, cut bool) {
+	p.Envelope = env.Append(nil)
+	header := bytes.TrimSuffix(cachedFields.Append(nil, raw), []byte("\r\n"))
 	if len(header) > 0 && !bytes.HasSuffix(header, []byte("\r\n")) {
 		header = append(header, '\r', '\n')
 	}
+	p.keys = appendSortKeys(nil, env, header)
 	if len(header) > maxCachedHeader {
-		return nil, true, nil
+		header, cut = nil, true
 	}
-	return header, cut, nil
+	p.Header, p.HeaderCut = header, cut
 }
 
 func (m *Mailbox) parseFile() *parseFile {
@@ -111,7 +226,7 @@ func (m *Mailbox) Structure(uid UID, f *File) (*message.Part, error) {
 	if p := m.parsed.get(key); p != nil && p.part != nil {
 		return p.part, nil
 	}
-	part, err := message.Parse(f, f.Size())
+	part, err := f.parse()
 	if err != nil {
 		return nil, fmt.Errorf("parse message %d: %w", uid, err)
 	}

@@ -11,10 +11,10 @@ import (
 )
 
 // parseFile is the cache of what parsing yielded, in the index's directory:
-// records in the log's frame, each with the message's UIDVALIDITY and UID, its
-// size, and the texts of Parsed. It is only appended to, and never synced. A row's
-// column "cached" says where its record is; a record that does not belong to the
-// row, or is damaged, is a miss.
+// records in the log's frame, each with the message's UIDVALIDITY and UID, and what
+// Parsed has. It is only appended to, and never synced. A row's column "cached" says
+// where its newest record is; a record that does not belong to the row, or is
+// damaged, is a miss.
 type parseFile struct {
 	mu   sync.Mutex
 	file durable.File // nil: closed, or not to be had
@@ -25,7 +25,9 @@ type parseFile struct {
 }
 
 const (
-	parseFileName = "parsed"
+	parseFileName = "parsed2"
+	// oldParseFile is what it was called with other records in it.
+	oldParseFile = "parsed"
 	// maxParseRecord bounds a record: a message of 10 000 parts.
 	maxParseRecord = 16 << 20
 	// mapAhead is how much more than the file is mapped.
@@ -38,6 +40,7 @@ const (
 // known, where a snapshot knew it.
 func openParseFile(dir durable.Dir, s *State, known int64) *parseFile {
 	p := &parseFile{}
+	_ = dir.Remove(oldParseFile)
 	f, err := dir.Append(parseFileName, 0o600)
 	if err != nil {
 		return p
@@ -54,7 +57,7 @@ func openParseFile(dir durable.Dir, s *State, known int64) *parseFile {
 		n, _ := io.ReadFull(io.NewSectionReader(f, end, in.Size-end), tail)
 		at := end
 		end += int64(eachRecord(tail[:n], func(payload []byte) error {
-			d := decoder{data: payload}
+			d := decoder{data: payload[1:]}
 			validity, uid := uint32(d.uint()), UID(d.uint())
 			if i, ok := s.Find(uid); ok && validity == s.validity {
 				s.setCached(i, at)
@@ -129,13 +132,54 @@ func (p *parseFile) get(s *State, i int) *Parsed {
 	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(rec[4:]) {
 		return nil
 	}
+	return decodeParsed(payload, s.validity, s.uids[i])
+}
+
+// depth returns how much is known of row i, if that is anything. It does not check the
+// record.
+func (p *parseFile) depth(s *State, i int) (Depth, bool) {
+	sl := s.slot(i)
+	at := s.blocks[sl.block()].loadCached(sl.row()) - 1
+	if p == nil || at < 0 {
+		return 0, false
+	}
+	data := p.window(at)
+	end := min(int64(len(data)), p.size.Load())
+	if end <= at+logFixed {
+		return 0, false
+	}
+	return Depth(data[at+logFixed]), true
+}
+
+// encode makes the record of a message.
+func (p *Parsed) encode(validity uint32, uid UID) []byte {
+	e := make(encoder, logFixed, logFixed+64+len(p.Envelope)+len(p.Header)+len(p.keys)+len(p.BodyStructure)+len(p.Body)+len(p.Preview))
+	e = append(e, byte(p.Depth))
+	e.uint(uint64(validity))
+	e.uint(uint64(uid))
+	e.bytes(p.Envelope)
+	e.bytes(p.Header)
+	e.bool(p.HeaderCut)
+	e.bytes(p.keys)
+	e.bytes(p.BodyStructure)
+	e.bytes(p.Body)
+	e.bytes(p.Preview)
+	sealRecord(e)
+	return e
+}
+
+// decodeParsed reads a record's payload; nil: it is damaged, or another message's.
+func decodeParsed(payload []byte, validity uint32, uid UID) *Parsed {
 	d := decoder{data: payload}
-	validity, uid := uint32(d.uint()), UID(d.uint())
-	out := &Parsed{Envelope: d.bytes(), BodyStructure: d.bytes(), Body: d.bytes(), Header: d.bytes(), HeaderCut: d.bool()}
-	if d.bad || validity != s.validity || uid != s.uids[i] {
+	depth := Depth(d.uint())
+	if v, u := d.uint(), d.uint(); v != uint64(validity) || u != uint64(uid) {
 		return nil
 	}
-	return out
+	p := &Parsed{Depth: depth, Envelope: d.bytes(), Header: d.bytes(), HeaderCut: d.bool(), keys: d.bytes(), BodyStructure: d.bytes(), Body: d.bytes(), Preview: d.bytes()}
+	if d.bad || len(d.data) != 0 {
+		return nil
+	}
+	return p
 }
 
 // window returns the mapped file, and more: only what is before size may be read.
@@ -166,33 +210,56 @@ func (p *parseFile) window(at int64) []byte {
 
 // put appends what parsing row i yielded.
 func (p *parseFile) put(s *State, i int, out *Parsed) {
+	var b parseBatch
+	b.add(p, s, i, out)
+	b.flush(p, s)
+}
+
+// parseBatch gathers records, to be written in one go.
+type parseBatch struct {
+	records []byte
+	rows    []int
+	at      []int64 // of each row's record
+}
+
+// parseBatchBytes is how much is written in one go.
+const parseBatchBytes = 64 << 10
+
+func (b *parseBatch) add(p *parseFile, s *State, i int, out *Parsed) {
 	if p == nil {
 		return
 	}
-	var e encoder
-	e.uint(uint64(s.validity))
-	e.uint(uint64(s.uids[i]))
-	e.text(string(out.Envelope))
-	e.text(string(out.BodyStructure))
-	e.text(string(out.Body))
-	e.text(string(out.Header))
-	e.bool(out.HeaderCut)
-	if len(e) > maxParseRecord {
+	rec := out.encode(s.validity, s.uids[i])
+	if len(rec) > maxParseRecord {
 		return
 	}
-	rec := appendRecord(nil, e)
+	b.rows, b.at = append(b.rows, i), append(b.at, int64(len(b.records)))
+	b.records = append(b.records, rec...)
+	if len(b.records) >= parseBatchBytes {
+		b.flush(p, s)
+	}
+}
+
+// flush writes what was gathered, and tells the rows where it is.
+func (b *parseBatch) flush(p *parseFile, s *State) {
+	if p == nil || len(b.rows) == 0 {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.file == nil || p.size.Load() > maxParseFile {
 		return
 	}
-	at := p.size.Load()
-	n, err := p.file.Write(rec)
+	start := p.size.Load()
+	n, err := p.file.Write(b.records)
 	p.size.Add(int64(n))
 	if err != nil {
 		_ = p.file.Close() // a hole in it: no more records
 		p.file = nil
 		return
 	}
-	s.setCached(i, at)
+	for k, i := range b.rows {
+		s.setCached(i, start+b.at[k])
+	}
+	b.records, b.rows, b.at = b.records[:0], b.rows[:0], b.at[:0]
 }
