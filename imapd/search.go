@@ -141,6 +141,9 @@ func (o *resultOptions) read(r *request) {
 			r.Fail("no such result option")
 		}
 	})
+	if o.all && o.partial != nil {
+		r.Fail("ALL and PARTIAL are not for one search") // RFC 9394 3.1
+	}
 	if !o.min && !o.max && !o.count && !o.save && !o.update && o.partial == nil {
 		o.all = true // RETURN () is RETURN (ALL)
 	}
