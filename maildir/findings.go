@@ -174,9 +174,13 @@ func (f *findings) apply(events []event) {
 		base, _ := splitName(e.name)
 		x := f.find(base)
 		if x == nil {
-			x = &finding{base: base}
-			if x.slot, x.known = f.m.names.find(f.state, []byte(base)); x.known {
-				x.names = []sighting{f.knownFile(x.slot)}
+			sl, known := f.m.names.find(f.state, borrowedBytes(base))
+			if known && e.present == f.isKnownName(sl, e.isNew, borrowedBytes(e.name[len(base):])) {
+				continue // the state says so already: it was us, mostly
+			}
+			x = &finding{base: base, slot: sl, known: known}
+			if known {
+				x.names = []sighting{f.knownFile(sl)}
 			}
 			f.bases[base] = x
 		}

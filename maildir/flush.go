@@ -2,6 +2,8 @@ package maildir
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"time"
 )
 
@@ -20,11 +22,25 @@ func (m *Mailbox) dirty() {
 		if m.lock.lock(m.user.store.ctx) != nil {
 			return
 		}
-		defer m.lock.unlock()
 		if m.deleted.Load() {
+			m.lock.unlock()
 			return
 		}
-		if err := m.flush(); err != nil {
+		m.flushing.Store(false) // what comes from now on waits for the next
+		if !m.flushLock.TryLock() {
+			m.dirty() // the last one is not through
+			m.lock.unlock()
+			return
+		}
+		cur, x := m.dir.cur, m.index.Load()
+		m.lock.unlock()
+		// Others work on the mailbox meanwhile: after a large STORE this takes long.
+		defer m.flushLock.Unlock()
+		err := cur.Sync()
+		if err == nil {
+			err = x.syncLog()
+		}
+		if err != nil && !errors.Is(err, fs.ErrClosed) { // closed: another directory is in its place
 			m.log("flags may not be durable", "err", err)
 		}
 	})
@@ -32,6 +48,8 @@ func (m *Mailbox) dirty() {
 
 // flush syncs renames and the log. The caller holds the lock.
 func (m *Mailbox) flush() error {
+	m.flushLock.Lock()
+	defer m.flushLock.Unlock()
 	if !m.flushing.Swap(false) {
 		return nil
 	}

@@ -34,6 +34,8 @@ type Mailbox struct {
 	syncing  atomic.Bool // a look at the disk is on its way
 	flushing atomic.Bool // renames or the log wait to be synced
 
+	flushLock sync.Mutex // held while they are
+
 	queue eventQueue // guarded by watcher.mu
 
 	lock contextLock

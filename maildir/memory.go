@@ -63,3 +63,6 @@ func (m *memory) free() {
 
 // borrowed is bytes as a string, without a copy: it lives no longer than they do.
 func borrowed(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// borrowedBytes is a string as bytes, without a copy: they must not be written to.
+func borrowedBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

@@ -20,9 +20,14 @@ import (
 // The kernel queues an event while it still holds the directory's lock, so
 // whoever sees a change finds its event already queued. That makes a scan exact:
 // watch first, scan, then apply what was queued meanwhile.
+//
+// The instance stands behind an epoll of its own that tells run of the first event
+// only, until run has read everything: in a large STORE the kernel would otherwise
+// wake us up for each of its renames.
 type watcher struct {
 	mu      sync.Mutex // held while events are read and handed out
-	fd      *os.File
+	inotify int        // -1 when it is closed
+	ready   *os.File   // the epoll
 	watches map[int32]*watch
 	buf     []byte
 }
@@ -63,8 +68,34 @@ func newWatcher() (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "inotify")
-	return &watcher{fd: f, watches: map[int32]*watch{}, buf: make([]byte, 64<<10)}, nil
+	ready, err := oneShot(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	return &watcher{inotify: fd, ready: ready, watches: map[int32]*watch{}, buf: make([]byte, 64<<10)}, nil
+}
+
+// oneShot returns an epoll that becomes readable once when fd does, and again after
+// arm.
+func oneShot(fd int) (*os.File, error) {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	if err = unix.SetNonblock(ep, true); err == nil {
+		err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT})
+	}
+	if err != nil {
+		unix.Close(ep)
+		return nil, err
+	}
+	return os.NewFile(uintptr(ep), "inotify"), nil
+}
+
+// arm has the epoll tell of the next event, or of those that wait.
+func (w *watcher) arm(epoll int) {
+	_ = unix.EpollCtl(epoll, unix.EPOLL_CTL_MOD, w.inotify, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT})
 }
 
 // add watches a directory on disk that only this kernel changes; nil when that
@@ -79,30 +110,14 @@ func (w *watcher) add(m *Mailbox, dir durable.Dir, isNew bool) *watch {
 	if w.watches == nil {
 		return nil
 	}
-	var wd int
-	err := w.control(func(inotify int) (err error) {
-		// Through the descriptor that we hold: a path might lead elsewhere by now.
-		wd, err = unix.InotifyAddWatch(inotify, "/proc/self/fd/"+strconv.Itoa(fd), watchMask)
-		return err
-	})
+	// Through the descriptor that we hold: a path might lead elsewhere by now.
+	wd, err := unix.InotifyAddWatch(w.inotify, "/proc/self/fd/"+strconv.Itoa(fd), watchMask)
 	if err != nil || w.watches[int32(wd)] != nil {
 		return nil
 	}
 	x := &watch{wd: int32(wd), mailbox: m, isNew: isNew}
 	w.watches[x.wd] = x
 	return x
-}
-
-func (w *watcher) control(fn func(fd int) error) error {
-	raw, err := w.fd.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
 }
 
 func (w *watcher) remove(x *watch) {
@@ -113,10 +128,7 @@ func (w *watcher) remove(x *watch) {
 	defer w.mu.Unlock()
 	if w.watches[x.wd] == x {
 		delete(w.watches, x.wd)
-		_ = w.control(func(fd int) error {
-			_, err := unix.InotifyRmWatch(fd, uint32(x.wd))
-			return err
-		})
+		_, _ = unix.InotifyRmWatch(w.inotify, uint32(x.wd))
 	}
 }
 
@@ -146,9 +158,9 @@ const maxHalves = 100
 // take empties m's queue, unless it ends in a half of a rename that is not in
 // settled: then that is added. A nil settled takes it as it is.
 func (w *watcher) take(m *Mailbox, settled map[uint32]bool) *eventQueue {
-	w.mu.Lock()
+	told := w.readFor(m)
+	defer kickAll(told)
 	defer w.mu.Unlock()
-	_ = w.control(func(fd int) error { w.read(fd); return nil })
 	met := false
 	for cookie := range m.queue.halves {
 		if settled != nil && !settled[cookie] {
@@ -163,42 +175,65 @@ func (w *watcher) take(m *Mailbox, settled map[uint32]bool) *eventQueue {
 	return &q
 }
 
+// readFor takes the lock and empties the kernel's queue for m; the mailboxes that it
+// returns must be kicked, as run will not hear of what was read here.
+func (w *watcher) readFor(m *Mailbox) map[*Mailbox]bool {
+	w.mu.Lock()
+	told := w.read()
+	delete(told, m)
+	return told
+}
+
+func kickAll(all map[*Mailbox]bool) {
+	for m := range all {
+		m.kick()
+	}
+}
+
+// burstPause is how long run leaves events alone after it handed some out: they come
+// in crowds, and whoever makes a crowd reads them himself.
+const burstPause = time.Millisecond
+
 // run hands out events as they come until the watcher is closed.
 func (w *watcher) run() {
-	raw, err := w.fd.SyscallConn()
+	raw, err := w.ready.SyscallConn()
 	if err != nil {
 		return
 	}
 	for {
 		var told map[*Mailbox]bool
-		err := raw.Read(func(fd uintptr) bool {
+		err := raw.Read(func(epoll uintptr) bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			told = w.read(int(fd))
+			if told = w.read(); len(told) == 0 {
+				w.arm(int(epoll))
+			}
 			return len(told) > 0
 		})
-		for m := range told {
-			m.kick()
-		}
+		kickAll(told)
 		if err != nil {
 			return
 		}
+		time.Sleep(burstPause)
 	}
 }
 
 // read empties the kernel's queue into the mailboxes' queues, without waiting.
-func (w *watcher) read(fd int) map[*Mailbox]bool {
-	told := map[*Mailbox]bool{}
-	for {
-		n, err := unix.Read(fd, w.buf)
+func (w *watcher) read() (told map[*Mailbox]bool) {
+	for w.inotify >= 0 {
+		n, err := unix.Read(w.inotify, w.buf)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil || n <= 0 {
-			return told
+			break
+		}
+		if told == nil {
+			told = map[*Mailbox]bool{}
 		}
 		w.dispatch(w.buf[:n], told)
 	}
+	return told
 }
 
 func (w *watcher) dispatch(buf []byte, told map[*Mailbox]bool) {
@@ -254,9 +289,11 @@ func (q *eventQueue) put(x *watch, e *unix.InotifyEvent, name []byte) {
 
 func (w *watcher) close() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.watches = nil
-	w.mu.Unlock()
-	_ = w.fd.Close()
+	_ = w.ready.Close()
+	_ = unix.Close(w.inotify)
+	w.inotify = -1
 }
 
 // silent reports that no event waits for m.
@@ -264,11 +301,11 @@ func (w *watcher) silent(m *Mailbox) bool {
 	if w == nil {
 		return false
 	}
-	w.mu.Lock()
+	told := w.readFor(m)
+	defer kickAll(told)
 	defer w.mu.Unlock()
-	_ = w.control(func(fd int) error { w.read(fd); return nil })
 	return len(m.queue.events) == 0 && !m.queue.lost
 }
 
 // shut ends run. What was watched stays readable until close.
-func (w *watcher) shut() { _ = w.fd.SetReadDeadline(time.Unix(1, 0)) }
+func (w *watcher) shut() { _ = w.ready.SetReadDeadline(time.Unix(1, 0)) }
