@@ -54,12 +54,11 @@ var stageBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return
 func (s *Staged) fill(ctx context.Context, r io.Reader) error {
 	bp := stageBuffers.Get().(*[]byte)
 	defer stageBuffers.Put(bp)
-	buf := *bp
 	for {
-		n, err := r.Read(buf)
-		s.count.count(buf[:n])
+		n, err := fillBuffer(r, *bp)
+		s.count.count((*bp)[:n])
 		if n > 0 {
-			if _, werr := s.file.Write(buf[:n]); werr != nil {
+			if _, werr := s.file.Write((*bp)[:n]); werr != nil {
 				return werr
 			}
 		}
@@ -72,6 +71,17 @@ func (s *Staged) fill(ctx context.Context, r io.Reader) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// fillBuffer reads until buf is full or r ends: trace fields come in pieces, and are
+// written with the rest. Unlike io.ReadFull it tells an end from a cut.
+func fillBuffer(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var more int
+		more, err = r.Read(buf[n:])
+		n += more
+	}
+	return n, err
 }
 
 // Size is the message's size with CRLF line ends.
@@ -166,7 +176,7 @@ func (u *User) Deliver(ctx context.Context, st *Staged, mailbox string, flags Fl
 	}
 	err = st.move(place.dir, name)
 	if err == nil {
-		if err = place.dir.Sync(); err != nil {
+		if err = u.syncs.sync(place.dir); err != nil {
 			// Not known to be durable: it must not be there when the sender
 			// is told to come again.
 			_ = place.dir.Remove(name)

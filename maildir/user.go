@@ -32,6 +32,8 @@ type User struct {
 	filePerm fs.FileMode
 	granule  time.Duration // of directory times; 0: every change has its own
 	buffers  bufferPool
+	syncs    groupSyncs   // of deliveries
+	seen     atomic.Int64 // when the tree was last known to be in its place, ns
 
 	mu          sync.Mutex          // guards the folder tree: mailboxes come and go under it
 	mailboxes   map[string]*Mailbox // by directory
@@ -99,12 +101,19 @@ func (u *User) shut() {
 	close(u.done)
 }
 
+// sightTime is how long a tree that was seen in its place is taken to be there.
+const sightTime = time.Second
+
 // stillThere reports that the tree is where it was opened. The store's lock is
 // held.
 func (u *User) stillThere() bool {
 	path, err := userPath(u.id)
 	if err != nil || u.err != nil {
 		return false
+	}
+	now := u.store.now().UnixNano()
+	if age := now - u.seen.Load(); age >= 0 && age < int64(sightTime) {
+		return true
 	}
 	dir := u.store.mail
 	for _, p := range path[:2] {
@@ -120,7 +129,11 @@ func (u *User) stillThere() bool {
 	defer dir.Close()
 	in, err := dir.Stat(path[2])
 	self, err2 := u.root.Self()
-	return err == nil && err2 == nil && in.Ino == self.Ino && in.Dev == self.Dev
+	there := err == nil && err2 == nil && in.Ino == self.Ino && in.Dev == self.Dev
+	if there {
+		u.seen.Store(now)
+	}
+	return there
 }
 
 func (u *User) close() {

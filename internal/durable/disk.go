@@ -98,6 +98,9 @@ func (d *disk) openFile(name string, flags int, perm fs.FileMode) (File, error) 
 		}
 		return nil, d.fail("open", name, err)
 	}
+	if flags&unix.O_EXCL != 0 {
+		return &diskFile{os.NewFile(uintptr(fd), name)}, nil // we made it
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)

@@ -253,19 +253,31 @@ func TestDeliveryBench(t *testing.T) {
 	o.start(t)
 	o.session(t).end() // makes the folders
 	text := "Subject: bench\r\n\r\n" + strings.Repeat("a line of text that is not very long\r\n", 80)
+	fmt.Printf("delivery of %d bytes, per second; load average %s\n", len(text), loadAverage())
 	for _, connections := range []int{1, 20} {
 		var ratios []float64
-		for round := range 3 {
-			bare := perSecond(connections, during, bareDeliveries(t, text))
-			smtp := perSecond(connections, during, o.deliveries(t, text))
+		for round := range deliveryRounds {
+			var bare, smtp float64
+			for range deliverySlices { // in turns: what else the machine does meets both
+				bare += perSecond(connections, during/deliverySlices, bareDeliveries(t, text)) / deliverySlices
+				smtp += perSecond(connections, during/deliverySlices, o.deliveries(t, text)) / deliverySlices
+			}
 			ratios = append(ratios, smtp/bare)
-			fmt.Printf("delivery, %2d connections, round %d: buzon %7.0f/s, bare program %7.0f/s, %3.0f %%\n", connections, round+1, smtp, bare, 100*smtp/bare)
+			fmt.Printf("%2d connections, round %d: buzon %6.0f, bare program %6.0f, %3.0f %%\n", connections, round+1, smtp, bare, 100*smtp/bare)
 		}
-		if slices.Max(ratios) < 0.6 {
-			t.Errorf("%d connections: at best %.0f %% of the bare program", connections, 100*slices.Max(ratios))
+		slices.Sort(ratios)
+		median := ratios[len(ratios)/2]
+		fmt.Printf("%2d connections, median:  %3.0f %%, wanted 60 %%; load average %s\n", connections, 100*median, loadAverage())
+		if median < 0.6 {
+			t.Errorf("%d connections: %.0f %% of the bare program", connections, 100*median)
 		}
 	}
 }
+
+const (
+	deliveryRounds = 5 // odd, for the sake of the median
+	deliverySlices = 3
+)
 
 // perSecond runs workers for a while and says how often they did it, together.
 func perSecond(workers int, during time.Duration, worker func(i int, more func() bool)) float64 {
