@@ -27,6 +27,7 @@ import (
 	"buzon/internal/account"
 	"buzon/internal/limit"
 	"buzon/internal/sasl"
+	"buzon/internal/sieve"
 	"buzon/internal/smtp"
 	"buzon/maildir"
 	"buzon/smtpd/lda"
@@ -35,14 +36,15 @@ import (
 // house is a mail host without its network: accounts, a store, a queue that
 // keeps what it is given.
 type house struct {
-	t     testing.TB
-	dir   string
-	cfg   Config
-	queue *fakeSpool
-	stops []func() // of the servers
-	close func()   // the store
-	log   *bytes.Buffer
-	logMu sync.Mutex
+	scripts *sieve.Library
+	t       testing.TB
+	dir     string
+	cfg     Config
+	queue   *fakeSpool
+	stops   []func() // of the servers
+	close   func()   // the store
+	log     *bytes.Buffer
+	logMu   sync.Mutex
 }
 
 const password = "correct horse"
@@ -66,14 +68,16 @@ func newHouse(t testing.TB) *house {
 		},
 	})
 	h.must(err)
-	h.close = sync.OnceFunc(func() { store.Close() })
+	h.scripts, err = sieve.OpenLibrary(filepath.Join(h.dir, "mail"))
+	h.must(err)
+	h.close = sync.OnceFunc(func() { store.Close(); h.scripts.Close() })
 	t.Cleanup(h.close)
 	h.cfg = Config{
 		Hostname:      "mx.buzon.test",
 		TLS:           &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}, MinVersion: tls.VersionTLS12},
 		Dir:           h.dir,
 		Directory:     accounts,
-		Local:         lda.New(lda.Config{Store: store, Directory: accounts, Log: log}),
+		Local:         lda.New(lda.Config{Store: store, Directory: accounts, Log: log, Scripts: h.scripts}),
 		Spool:         h.queue,
 		Logins:        sasl.New(sasl.Config{Directory: accounts, Guard: limit.NewGuard(limit.GuardConfig{})}),
 		Conns:         limit.NewConns(limit.ConnsConfig{}),

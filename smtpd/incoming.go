@@ -11,6 +11,7 @@ import (
 	"buzon/internal/account"
 	"buzon/internal/limit"
 	"buzon/internal/message"
+	"buzon/internal/sieve"
 	"buzon/internal/smtp"
 	"buzon/mx"
 	"buzon/smtpd/lda"
@@ -34,6 +35,7 @@ const (
 var (
 	replyHarvest = smtp.NewReply(421, [3]int{4, 7, 0}, "Too many unknown recipients")
 	replyOneNull = smtp.NewReply(452, [3]int{4, 5, 3}, "A notification has one recipient only")
+	replyAlone   = smtp.NewReply(452, [3]int{4, 5, 3}, "This recipient needs a transaction of its own")
 )
 
 // Judge tells whom a message from a stranger may be believed to be from. It
@@ -66,7 +68,16 @@ func (in *incoming) recipient(t *transaction, to smtp.Address) error {
 	case err != nil:
 		return fmt.Errorf("resolve %s: %w", to, err)
 	}
+	if len(t.local) > 0 && (in.alone(targets) || in.alone([]account.Target{t.local[0].Target})) {
+		return replyAlone
+	}
 	return t.addLocal(to, targets)
+}
+
+// alone reports whether a recipient must be the only one: a filter that may
+// refuse the message needs the answer for itself.
+func (in *incoming) alone(targets []account.Target) bool {
+	return len(targets) == 1 && in.cfg.Local.Alone(targets[0].Account)
 }
 
 // mustExist tells the names that every host must take mail for: RFC 5321
@@ -120,12 +131,21 @@ func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, erro
 	trace := append(verdict.Fields, received(t, in.cfg.Hostname, t.s.c)...)
 	err = in.cfg.Local.Deliver(t.ctx, lda.Message{
 		ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: verdict.Action == mx.Junk,
+		Spam: spam(verdict), RemoteIP: t.s.c.ip.String(), Refusable: true,
 	}, t.local)
 	if err != nil {
 		return nil, err
 	}
 	t.s.c.accepted()
 	return smtp.NewReply(250, [3]int{2, 0, 0}, "delivered as "+t.id), nil
+}
+
+// spam is what filters are told of a verdict.
+func spam(v mx.Verdict) sieve.Spam {
+	if v.Action == mx.Junk {
+		return sieve.Spam{Tested: true, Percent: 100}
+	}
+	return sieve.Spam{}
 }
 
 // judge asks whether the message is whose it says it is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
@@ -169,8 +170,16 @@ func (s *session) answer(err error, command string) error {
 }
 
 // toGoSMTP makes the only kind of error that go-smtp does not show as it is.
+// go-smtp gives the last line its enhanced code; RFC 2034 4 wants it in all.
 func toGoSMTP(r *smtp.Reply) *gosmtp.SMTPError {
-	return &gosmtp.SMTPError{Code: r.Code, EnhancedCode: gosmtp.EnhancedCode(r.Enhanced), Message: r.Text}
+	lines := strings.Split(r.Text, "\n")
+	for i := range len(lines) - 1 {
+		if r.Enhanced != [3]int{} {
+			lines[i] = r.Status() + " " + lines[i]
+		}
+	}
+	text := strings.Join(lines, "\n")
+	return &gosmtp.SMTPError{Code: r.Code, EnhancedCode: gosmtp.EnhancedCode(r.Enhanced), Message: text}
 }
 
 // receiveError gives an error met while a message was read its Reply.

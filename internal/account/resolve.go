@@ -44,6 +44,9 @@ func (d *Directory) Resolve(a smtp.Address) ([]Target, error) {
 	return nil, ErrNotLocal
 }
 
+// Separator is what stands between user and detail in a local part.
+func (d *Directory) Separator() string { return d.separator }
+
 // Owns reports whether the account may send as a: its own address with any
 // detail, or an alias that leads to it. A catch-all gives no ownership.
 func (d *Directory) Owns(id ID, a smtp.Address) bool {

@@ -1,6 +1,6 @@
-// Package lda is the local delivery agent: it puts messages into the INBOX of
-// accounts, or where they keep their junk. It knows accounts and the store, and
-// no protocol.
+// Package lda is the local delivery agent: it puts messages into the mailboxes
+// of accounts, where their filters want them. It knows accounts, filters and the
+// store, and no protocol.
 package lda
 
 import (
@@ -18,6 +18,7 @@ import (
 
 	"buzon/internal/account"
 	"buzon/internal/message"
+	"buzon/internal/sieve"
 	"buzon/internal/smtp"
 	"buzon/maildir"
 )
@@ -27,6 +28,11 @@ type Config struct {
 	Store     *maildir.Store
 	Directory *account.Directory
 	Log       *slog.Logger
+
+	Hostname  string
+	Scripts   *sieve.Library // nil: nobody has a filter
+	Forwarder Forwarder      // nil: filters cannot redirect to the outside
+	Outbox    Outbox         // nil: nobody outside is told that a user is away
 }
 
 // Local delivers into the store. It is safe for concurrent use.
@@ -49,6 +55,13 @@ type Message struct {
 	Content io.ReaderAt  // the message below them
 	Size    int64        // of Content
 	Junk    bool         // it goes to the account's junk mailbox, not to INBOX
+
+	// What filters may use.
+	Spam      sieve.Spam
+	RemoteIP  string // the client's, or ""
+	Refusable bool   // an error with a Reply reaches the client that sends it
+
+	onward int // redirects so far
 }
 
 var errOverQuota = smtp.NewReply(552, [3]int{5, 2, 2}, "The message is larger than the mailbox may be")
@@ -118,11 +131,16 @@ type Delivery struct {
 	begun   time.Time
 }
 
-// copyOf is the copy for one account.
+// copyOf is what becomes of the message for one account.
 type copyOf struct {
-	to     Recipient
-	user   *maildir.User
-	staged *maildir.Staged
+	to      Recipient
+	user    *maildir.User
+	content content // with what the envelope said on top
+	plan    sieve.Outcome
+
+	filed []*filed
+	next  []*Delivery  // to accounts that its filter redirects to
+	away  []forwarding // to others
 }
 
 // Stage writes a copy for each distinct account of to.
@@ -148,15 +166,29 @@ func (l *Local) Stage(ctx context.Context, m Message, to []Recipient) (*Delivery
 // Commit makes every copy visible and durable. After an error some may be.
 func (d *Delivery) Commit(ctx context.Context) error {
 	defer d.Discard()
-	return d.each(ctx, d.commit)
+	if err := d.each(ctx, d.forward); err != nil {
+		return err
+	}
+	if err := d.each(ctx, d.commit); err != nil {
+		return err
+	}
+	for _, c := range d.copies {
+		d.afterwards(ctx, c)
+	}
+	return nil
 }
 
 // Discard removes the copies that were not committed.
 func (d *Delivery) Discard() {
 	for _, c := range d.copies {
-		if c.staged != nil {
-			c.staged.Discard()
-			c.staged = nil
+		for _, next := range c.next {
+			next.Discard()
+		}
+		for _, f := range c.filed {
+			if f.staged != nil {
+				f.staged.Discard()
+				f.staged = nil
+			}
 		}
 		if c.user != nil {
 			c.user.Release()
@@ -178,51 +210,69 @@ func (d *Delivery) each(ctx context.Context, step func(context.Context, *copyOf)
 	return g.Wait()
 }
 
+// stage writes what the account's filter wants kept.
 func (d *Delivery) stage(ctx context.Context, c *copyOf) (err error) {
 	if c.user, err = d.local.cfg.Store.User(ctx, string(c.to.Target.Account)); err != nil {
 		return answer(err)
 	}
 	m := d.message
-	c.staged, err = c.user.Stage(ctx, io.MultiReader(
-		bytes.NewReader(envelopeFields(m.From, c.to)),
-		bytes.NewReader(m.Trace),
-		io.NewSectionReader(m.Content, 0, m.Size),
-	))
-	return answer(err)
+	c.content = content{top: append(envelopeFields(m.From, c.to), m.Trace...), below: m.Content, end: m.Size}
+	if c.plan, err = d.plan(ctx, c); err != nil {
+		return err
+	}
+	for _, f := range c.plan.Filings {
+		if err := d.file(ctx, c, f); err != nil {
+			return err
+		}
+	}
+	return d.onward(ctx, c, c.plan.Redirects)
 }
 
-// commit delivers to INBOX, or to the mailbox for junk. A detail after the
-// user's name changes nothing: sorting is the user's rules' business, not the
-// sender's.
-func (d *Delivery) commit(ctx context.Context, c *copyOf) error {
-	mailbox := "INBOX"
-	if d.message.Junk {
-		mailbox = junkMailbox(ctx, c.user)
+func (d *Delivery) file(ctx context.Context, c *copyOf, f sieve.Filing) error {
+	content, err := c.content.withHeader(f.Header)
+	if err != nil {
+		return err
 	}
-	into, err := c.user.Deliver(ctx, c.staged, mailbox, 0)
+	staged, err := c.user.Stage(ctx, io.NewSectionReader(content, 0, content.size()))
 	if err != nil {
 		return answer(err)
 	}
-	size := c.staged.Size()
-	c.staged = nil
-	d.local.cfg.Log.Info("delivered", "id", d.message.ID, "from", d.message.From.String(), "to", c.to.To.String(),
-		"user", string(c.to.Target.Account), "mailbox", into, "size", size, "code", 250, "dur", time.Since(d.begun))
+	c.filed = append(c.filed, &filed{f, staged})
 	return nil
 }
 
-// junkMailbox is where a user keeps junk (RFC 6154 \Junk). The store delivers
-// to INBOX where there is no such mailbox.
-func junkMailbox(ctx context.Context, u *maildir.User) string {
-	list, err := u.Mailboxes(ctx)
-	if err != nil {
-		return "INBOX"
+// forward hands over what goes to others, before anything is visible here.
+func (d *Delivery) forward(ctx context.Context, c *copyOf) error {
+	for _, f := range c.away {
+		if err := d.local.cfg.Forwarder.Forward(ctx, d.message.From, []smtp.Address{f.to}, f.content, f.content.size()); err != nil {
+			return fmt.Errorf("redirect to %s: %w", f.to, err)
+		}
+		d.local.cfg.Log.Info("redirected", "id", d.message.ID, "user", string(c.to.Target.Account), "to", f.to.String())
 	}
-	for _, m := range list {
-		if m.SpecialUse == `\Junk` {
-			return m.Name
+	c.away = nil
+	return nil
+}
+
+// commit puts the message where the filter wants it.
+func (d *Delivery) commit(ctx context.Context, c *copyOf) error {
+	for _, f := range c.filed {
+		size := f.staged.Size()
+		into, err := d.put(ctx, c, f)
+		if err != nil {
+			return answer(err)
+		}
+		d.local.cfg.Log.Info("delivered", "id", d.message.ID, "from", d.message.From.String(), "to", c.to.To.String(),
+			"user", string(c.to.Target.Account), "mailbox", into, "size", size, "code", 250, "dur", time.Since(d.begun))
+	}
+	if len(c.filed)+len(c.next)+len(c.plan.Redirects) == 0 {
+		d.local.cfg.Log.Info("discarded by the filter", "id", d.message.ID, "from", d.message.From.String(), "user", string(c.to.Target.Account))
+	}
+	for _, next := range c.next {
+		if err := next.Commit(ctx); err != nil {
+			return err
 		}
 	}
-	return "Junk"
+	return nil
 }
 
 // envelopeFields keeps in the message what the envelope said: RFC 5321 4.4

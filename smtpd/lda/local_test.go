@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"buzon/internal/account"
+	"buzon/internal/sieve"
 	"buzon/internal/smtp"
 	"buzon/maildir"
 	"buzon/smtpd/lda"
@@ -21,19 +23,46 @@ import (
 // office is a Local with ana, luis, and marta whose mailbox holds 1000 octets.
 type office struct {
 	*lda.Local
-	t    *testing.T
-	mail string
-	log  bytes.Buffer
+	t       *testing.T
+	mail    string
+	log     bytes.Buffer
+	scripts *sieve.Library
+	sent    *sent
+}
+
+// accountFiles is a directory with our accounts, made once: to hash a password
+// takes long.
+var accountFiles func() string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "lda-*")
+	if err != nil {
+		panic(err)
+	}
+	accountFiles = sync.OnceValue(func() string {
+		d, err := account.Open(account.Config{
+			Dir: dir, Domains: []account.Domain{{Name: "buzon.test"}}, Hostname: "mx.buzon.test", Log: slog.New(slog.DiscardHandler),
+		})
+		if err == nil {
+			err = errors.Join(d.Add(context.Background(), "ana@buzon.test", "secret words", 0), d.Add(context.Background(), "luis@buzon.test", "secret words", 0), d.Close())
+		}
+		if err != nil {
+			panic(err)
+		}
+		return dir
+	})
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	o := &office{t: t, mail: t.TempDir()}
+	o := &office{t: t, mail: t.TempDir(), sent: &sent{t: t}}
 	log := slog.New(slog.NewTextHandler(&o.log, nil))
-	d, err := account.Open(account.Config{Dir: t.TempDir(), Domains: []account.Domain{{Name: "buzon.test"}}, Hostname: "mx.buzon.test", Log: log})
+	d, err := account.Open(account.Config{Dir: accountFiles(), Domains: []account.Domain{{Name: "buzon.test"}}, Hostname: "mx.buzon.test", Log: log})
 	o.must(err)
 	t.Cleanup(func() { d.Close() })
-	o.must(d.Add(t.Context(), "ana@buzon.test", "secret words", 0))
 	store, err := maildir.Open(maildir.Config{
 		Mail: o.mail, State: t.TempDir(), Host: "mx", Log: log,
 		QuotaLimit: func(id string) (int64, int64) {
@@ -45,7 +74,12 @@ func newOffice(t *testing.T) *office {
 	})
 	o.must(err)
 	t.Cleanup(func() { store.Close() })
-	o.Local = lda.New(lda.Config{Store: store, Directory: d, Log: log})
+	o.scripts, err = sieve.OpenLibrary(o.mail)
+	o.must(err)
+	t.Cleanup(func() { o.scripts.Close() })
+	o.Local = lda.New(lda.Config{
+		Store: store, Directory: d, Log: log, Hostname: "mx.buzon.test", Scripts: o.scripts, Forwarder: o.sent, Outbox: o.sent,
+	})
 	return o
 }
 
@@ -56,12 +90,18 @@ func (o *office) must(err error) {
 	}
 }
 
-// files returns what is in a directory of a user's Maildir.
-func (o *office) files(user, dir string) (contents []string) {
+// names returns the names of the files in a directory of a user's Maildir.
+func (o *office) names(user, dir string) []string {
 	o.t.Helper()
 	names, err := filepath.Glob(filepath.Join(o.mail, "buzon.test", user, "Maildir", dir, "*"))
 	o.must(err)
-	for _, name := range names {
+	return names
+}
+
+// files returns what is in a directory of a user's Maildir.
+func (o *office) files(user, dir string) (contents []string) {
+	o.t.Helper()
+	for _, name := range o.names(user, dir) {
 		b, err := os.ReadFile(name)
 		o.must(err)
 		contents = append(contents, string(b))
