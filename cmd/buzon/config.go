@@ -56,6 +56,7 @@ type listenConfig struct {
 	IMAP        []string `toml:"imap"`
 	IMAPS       []string `toml:"imaps"`
 	HTTPS       []string `toml:"https"`
+	ManageSieve []string `toml:"managesieve"`
 }
 
 type tlsConfig struct {
@@ -145,7 +146,7 @@ func defaults() *config {
 		SubaddressSeparator: "+",
 		Listen: listenConfig{
 			SMTP: []string{":25"}, Submission: []string{":587"}, Submissions: []string{":465"},
-			IMAP: []string{":143"}, IMAPS: []string{":993"}, HTTPS: []string{},
+			IMAP: []string{":143"}, IMAPS: []string{":993"}, HTTPS: []string{}, ManageSieve: []string{},
 		},
 		Limits: limitsConfig{
 			MessageSize: 50 << 20,

@@ -119,7 +119,7 @@ func checkListeners(f *tomlfile.File, c *config) {
 		}
 	}
 	if len(seen) == 0 && f.Err() == nil {
-		f.Problem([]string{"listen"}, "every role is switched off: give at least one of smtp, submission, submissions, imap, imaps, https an address")
+		f.Problem([]string{"listen"}, "every role is switched off: give at least one of smtp, submission, submissions, imap, imaps, https, managesieve an address")
 	}
 }
 

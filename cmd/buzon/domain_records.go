@@ -83,6 +83,7 @@ func domainRecords(cfg *config, store *dkim.Store, domain string) (records []rec
 		{len(cfg.Listen.Submission) > 0, "_submission._tcp", 587, "where mail programs send that know STARTTLS only"},
 		{len(cfg.Listen.IMAPS) > 0, "_imaps._tcp", 993, "where mail programs read"},
 		{len(cfg.Listen.IMAP) > 0, "_imap._tcp", 143, "where mail programs read that know STARTTLS only"},
+		{len(cfg.Listen.ManageSieve) > 0, "_sieve._tcp", 4190, "where mail programs manage filters"},
 	} {
 		if s.on {
 			add(s.service+"."+domain, "SRV", fmt.Sprintf("0 1 %d %s.", s.port, host), "SRV: "+s.what+", so that they need not be told.")

@@ -16,9 +16,10 @@ import (
 var layers = map[string]int{
 	"cmd/buzon": 5,
 
-	"imapd":        4,
-	"smtpd":        4,
-	"internal/web": 4,
+	"imapd":                4,
+	"smtpd":                4,
+	"internal/web":         4,
+	"internal/managesieve": 4,
 
 	"smtpd/lda": 3,
 	"mx":        3,

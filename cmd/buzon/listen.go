@@ -23,6 +23,7 @@ func (c *config) services() []service {
 		{"imap", c.Listen.IMAP},
 		{"imaps", c.Listen.IMAPS},
 		{"https", c.Listen.HTTPS},
+		{"managesieve", c.Listen.ManageSieve},
 	}
 }
 

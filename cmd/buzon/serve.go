@@ -24,7 +24,9 @@ import (
 	"buzon/internal/certs"
 	"buzon/internal/durable"
 	"buzon/internal/limit"
+	"buzon/internal/managesieve"
 	"buzon/internal/sasl"
+	"buzon/internal/sieve"
 	"buzon/internal/smtp"
 	"buzon/maildir"
 	"buzon/mx"
@@ -93,6 +95,7 @@ type host struct {
 	logins     *sasl.Gatekeeper
 	store      *maildir.Store
 	keys       *dkim.Store
+	scripts    *sieve.Library
 	resolver   *dns.Client
 	client     *mx.Client
 	queue      *queue.Queue
@@ -102,6 +105,7 @@ type host struct {
 	submission *smtpd.Server     // 587
 	implicit   *smtpd.Server     // 465
 	imap       *imapd.Server
+	filters    *managesieve.Server
 
 	defaultQuota atomic.Int64 // bytes; a reload may change it
 	reloading    sync.Mutex   // held while a reload is under way; guards cfg
@@ -187,6 +191,10 @@ func (h *host) openStores() (err error) {
 		return err
 	}
 	h.onClose(h.store.Close)
+	if h.scripts, err = sieve.OpenLibrary(cfg.path("mail")); err != nil {
+		return err
+	}
+	h.onClose(h.scripts.Close)
 	return nil
 }
 
@@ -273,7 +281,17 @@ func (h *host) tellOfTLS(ctx context.Context) error {
 
 // local is the way into the mailboxes.
 func (h *host) local() *lda.Local {
-	return lda.New(lda.Config{Store: h.store, Directory: h.accounts, Log: h.log})
+	return lda.New(lda.Config{
+		Store: h.store, Directory: h.accounts, Log: h.log,
+		Hostname: h.cfg.Hostname, Scripts: h.scripts, Outbox: outbox{h},
+	})
+}
+
+// outbox is the queue, which does not exist yet when it gets its way home.
+type outbox struct{ h *host }
+
+func (o outbox) Submit(ctx context.Context, env smtp.Envelope, msg io.Reader) (string, error) {
+	return o.h.queue.Submit(ctx, env, msg)
 }
 
 // judge is who believes strangers, or does not.
@@ -332,6 +350,10 @@ func (h *host) openServers() error {
 		PlaintextFromLoopback: cfg.IMAP.PlaintextLogin == "loopback", MessageSize: int64(cfg.Limits.MessageSize),
 		SessionsPerUser: cfg.Limits.IMAPPerUser, SessionsPerUserIP: cfg.Limits.IMAPPerUserAddress, Grace: grace,
 	})
+	h.filters = managesieve.New(managesieve.Config{
+		Scripts: h.scripts, Directory: h.accounts, Logins: h.logins, Conns: conns(cfg.Limits.IMAPConnections),
+		TLS: h.certs.TLSConfig(certs.Options{ClientCAs: h.clientCAs}), Log: h.log, Grace: grace,
+	})
 	return nil
 }
 
@@ -344,6 +366,8 @@ func (h *host) server(ln listener) func(context.Context) error {
 		return func(ctx context.Context) error { return h.submission.Serve(ctx, ln) }
 	case "submissions":
 		return func(ctx context.Context) error { return h.implicit.Serve(ctx, ln) }
+	case "managesieve":
+		return func(ctx context.Context) error { return h.filters.Serve(ctx, ln) }
 	case "https":
 		return func(ctx context.Context) error { return h.serveWeb(ctx, ln) }
 	default:

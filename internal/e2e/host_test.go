@@ -31,7 +31,7 @@ import (
 const password = "Zanja-corriente-9"
 
 // services are the listeners of a host, by the names that buzon.toml has for them.
-var services = []string{"smtp", "submission", "submissions", "imap", "imaps"}
+var services = []string{"smtp", "submission", "submissions", "imap", "imaps", "managesieve"}
 
 // hostConfig says what is special about a host.
 type hostConfig struct {
