@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"buzon/internal/durable"
 
@@ -254,4 +256,54 @@ func processorTime() int64 {
 	var u unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
 	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// BenchmarkNotice measures how long a session waits for a delivery's notice, alone and
+// while the text index of another mailbox is made.
+func BenchmarkNotice(b *testing.B) {
+	h := newHarness(b, quiet).open()
+	if err := h.user.Create(h.ctx(), "Large", ""); err != nil {
+		b.Fatal(err)
+	}
+	large := h.mailbox("Large")
+	defer large.Close()
+	text := strings.Repeat("every letter of our house is delivered with care, and number %d also\r\n", 200)
+	for i := range 3000 {
+		st := h.stage("Subject: x\r\n\r\n" + strings.ReplaceAll(text, "%d", fmt.Sprint(i)))
+		if _, err := large.Append(h.ctx(), []Append{{Staged: st}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, indexing := range []bool{false, true, false, true} {
+		b.Run(fmt.Sprintf("indexing-%t", indexing), func(b *testing.B) {
+			sub := h.inbox.Subscribe()
+			defer sub.Close()
+			again := func() {
+				q := &h.store.texts
+				q.mu.Lock()
+				idle := !q.running
+				q.mu.Unlock()
+				if x := large.index.Load(); idle && indexing {
+					for _, seg := range x.texts.open() {
+						x.texts.drop(seg)
+					}
+					large.KeepTexts()
+				}
+			}
+			var took []time.Duration
+			for b.Loop() {
+				again()
+				for len(sub.C) > 0 {
+					<-sub.C
+				}
+				start := time.Now()
+				h.deliver("Subject: news\r\n\r\ntext\r\n")
+				<-sub.C
+				took = append(took, time.Since(start))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+		})
+	}
 }

@@ -49,7 +49,7 @@ const (
 	// textTier is how many segments of about one size become one.
 	textTier = 6
 	// textShare and textLeast bound the index: to a half of the mailbox's
-	// bytes, and 1 MiB. On mail as people write it, it takes an eighth.
+	// bytes, and 1 MiB. It takes a twentieth in the benchmark.
 	textShare = 2
 	textLeast = 1 << 20
 )
