@@ -383,6 +383,9 @@ func FuzzTextIndex(f *testing.F) {
 		f.Add(oddMessage(rnd, i), oddNeedles[i*3], "Subject")
 	}
 	f.Add("a\xff:\xe9 x\r\n\r\n", "é", "a\xff")
+	// The name is part of an encoded word, and the value alone is none.
+	f.Add("=?utf-8?q?b: hello?= tail\r\n\r\n", "lo?= t", "=?utf-8?q?b")
+	f.Add("From: \"a b\" (c) <a@b>\r\n\r\n", "a b <a", "from")
 	f.Fuzz(func(t *testing.T, text, needle, field string) {
 		needle = strings.ToValidUTF8(needle, "")
 		if needle == "" && !SearchesField(field) || len(text) > 1<<16 {
