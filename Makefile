@@ -10,7 +10,7 @@ PREFIX   := /usr/local
 FUZZTIME := 10s
 export CGO_ENABLED := 0
 
-.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger stress differential storm bench-store bench-imap bench install clean
+.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger stress differential storm internet bench-store bench-relay bench-imap bench install clean
 
 build: ## bin/buzon, static
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/buzon ./cmd/buzon
@@ -57,12 +57,18 @@ stress: ## 50 connections and another program do everything at once for a minute
 differential: ## 10 000 random sequences of commands to us and to Dovecot: equal answers
 	BUZON_DIFFERENTIAL=10000 go test -count=1 -v -timeout 120m -run '^TestAgainstDovecot$$' ./internal/e2e/differential
 
+internet: tools ## 1000 messages among five makes of mail host, then every trouble; as root
+	BUZON_INTERNET_MESSAGES=1000 go test -count=1 -v -timeout 20m -run '^TestInternet$$' ./internal/e2e
+
 storm: ## others rename 20 000 messages for a minute; Dovecot beside us
 	BUZON_STORM_MESSAGES=20000 BUZON_STORM_SECONDS=60 go test -count=1 -v -timeout 10m -run '^TestStorm$$' ./internal/e2e
 
 MESSAGES := 100000
 bench-store: ## a large folder and deliveries; Dovecot and a bare program beside us. MESSAGES=1000000 on demand
 	BUZON_BENCH_MESSAGES=$(MESSAGES) BUZON_BENCH_SECONDS=3 go test -count=1 -v -timeout 60m -run '^Test(Store|Delivery)Bench$$' ./internal/e2e
+
+bench-relay: ## users' mail through us to another host, Postfix beside us; as root
+	BUZON_BENCH_RELAY=1 BUZON_BENCH_MESSAGES=$${BUZON_BENCH_MESSAGES:-2000} go test -count=1 -v -timeout 30m -run '^TestRelayBench$$' ./internal/e2e
 
 bench-imap: ## IMAP on a large mailbox, Dovecot beside us; BUZON_BENCH_MESSAGES=100000 on demand
 	BUZON_BENCH_MESSAGES=$${BUZON_BENCH_MESSAGES:-10000} go test -count=1 -v -timeout 60m -run '^TestIMAPBench$$' ./internal/e2e

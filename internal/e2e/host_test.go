@@ -336,7 +336,13 @@ func freePort(t testing.TB, ip string) int {
 
 // writeCertificate makes an authority and a certificate signed by it: ca.pem,
 // cert.pem and key.pem in dir.
-func writeCertificate(t testing.TB, dir, hostname, ip string) {
+func writeCertificate(t testing.TB, dir, hostname, ip string, more ...string) {
+	t.Helper()
+	writeCertificateUntil(t, dir, time.Now().AddDate(0, 3, 0), hostname, ip, more...)
+}
+
+// writeCertificateUntil makes one that is good until then, for more names.
+func writeCertificateUntil(t testing.TB, dir string, until time.Time, hostname, ip string, more ...string) {
 	t.Helper()
 	newKey := func() *ecdsa.PrivateKey {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -357,7 +363,7 @@ func writeCertificate(t testing.TB, dir, hostname, ip string) {
 	}
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority of " + hostname},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 3, 0),
+		NotBefore: time.Now().AddDate(0, 0, -7), NotAfter: time.Now().AddDate(0, 3, 0),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	authorityKey, key := newKey(), newKey()
@@ -365,8 +371,8 @@ func writeCertificate(t testing.TB, dir, hostname, ip string) {
 	write("ca.pem", "CERTIFICATE", der, err)
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: hostname},
-		DNSNames: []string{hostname}, IPAddresses: []net.IP{net.ParseIP(ip)},
-		NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
+		DNSNames: append(more, hostname), IPAddresses: []net.IP{net.ParseIP(ip)},
+		NotBefore: authority.NotBefore, NotAfter: until,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err = x509.CreateCertificate(rand.Reader, leaf, authority, &key.PublicKey, authorityKey)
