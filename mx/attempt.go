@@ -62,7 +62,7 @@ func (a *attempt) run(ctx context.Context) {
 			return
 		}
 	}
-	hops, f := a.c.router.route(ctx, domain, a.env.TLS)
+	hops, f := a.c.router.route(ctx, a.env.From, domain, a.env.TLS)
 	if f != nil {
 		a.note(f)
 		a.log(hop{host: domain}, netip.Addr{}, nil, f, start)

@@ -56,6 +56,10 @@ type Config struct {
 	// Routes are the smarthosts of single domains; a nil one means the domain's
 	// own MX hosts.
 	Routes map[string]*Smarthost
+	// Senders are the smarthosts of single senders, by "address" or, for all of
+	// a domain's, "@domain"; a nil one means the recipients' own hosts. A route
+	// of the recipients' domain goes before them, Smarthost after.
+	Senders map[string]*Smarthost
 	// RootCAs vouch for smarthosts: the system's when nil.
 	RootCAs *x509.CertPool
 
@@ -109,6 +113,7 @@ func New(cfg Config) (*Client, error) {
 			resolver: cfg.Resolver, sts: cfg.STS, dane: !cfg.NoDANE, names: []string{hostname}, port: cfg.Port, allowPrivate: cfg.AllowPrivate,
 			ownAddrs: func() []netip.Addr { return append(interfaceAddrs(), cfg.Addresses...) },
 			routes:   make(map[string]*Smarthost),
+			senders:  make(map[string]*Smarthost),
 		},
 	}
 	if c.router.port == 0 {

@@ -38,6 +38,7 @@ type router struct {
 	allowPrivate bool
 	smarthost    *Smarthost            // for every domain without a route; nil: its MX hosts
 	routes       map[string]*Smarthost // by domain; nil: its MX hosts
+	senders      map[string]*Smarthost // by address or "@domain" of the sender; nil: the MX hosts
 }
 
 // configure checks the names and smarthosts of cfg and takes them over.
@@ -67,7 +68,33 @@ func (r *router) configure(cfg Config) error {
 		}
 		r.routes[domain] = smarthost
 	}
+	for text, smarthost := range cfg.Senders {
+		local, name, _ := strings.Cut(text, "@")
+		domain, err := dns.Name(name)
+		if err != nil {
+			return fmt.Errorf("route for sender %q: %w", text, err)
+		}
+		if smarthost != nil {
+			if smarthost, err = smarthost.checked(); err != nil {
+				return fmt.Errorf("route for sender %s: %w", text, err)
+			}
+		}
+		r.senders[local+"@"+domain] = smarthost
+	}
 	return nil
+}
+
+// smarthostFor is the smarthost for mail from a sender to a domain, or nil.
+func (r *router) smarthostFor(from smtp.Address, domain string) *Smarthost {
+	if s, ok := r.routes[domain]; ok {
+		return s
+	}
+	for _, sender := range []string{from.Local + "@" + from.Domain, "@" + from.Domain} {
+		if s, ok := r.senders[sender]; ok && !from.IsNull() {
+			return s
+		}
+	}
+	return r.smarthost
 }
 
 // hop is one host that an attempt may go to.
@@ -88,13 +115,9 @@ type hop struct {
 func (h hop) opportunistic() bool { return h.smarthost == nil && !h.policy.mandatory() }
 
 // route returns the hosts for a domain in the order in which to try them.
-func (r *router) route(ctx context.Context, domain string, need smtp.TLSNeed) ([]hop, *failure) {
+func (r *router) route(ctx context.Context, from smtp.Address, domain string, need smtp.TLSNeed) ([]hop, *failure) {
 	d := &domainPolicy{domain: domain}
-	smarthost, ok := r.routes[domain]
-	if !ok {
-		smarthost = r.smarthost
-	}
-	if smarthost != nil {
+	if smarthost := r.smarthostFor(from, domain); smarthost != nil {
 		addr, _ := literal(smarthost.Host)
 		return []hop{{host: smarthost.Host, addr: addr, port: smarthost.Port, smarthost: smarthost}}, nil
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"buzon/internal/smtp"
 )
 
 // addresses of the hosts in these tests are in 192.0.2.0/24; nothing listens
@@ -180,6 +182,34 @@ func TestBadConfigurations(t *testing.T) {
 		change(&cfg)
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestSenderRoutes: the recipients' domain goes before the sender, he before
+// his domain, that before everybody's smarthost; notices have no sender.
+func TestSenderRoutes(t *testing.T) {
+	w := newWorld(t)
+	c := w.client(func(cfg *Config) {
+		cfg.Smarthost = &Smarthost{Host: "all.test", TLS: NoTLS}
+		cfg.Routes = map[string]*Smarthost{"y.test": {Host: "y.route.test", TLS: NoTLS}}
+		cfg.Senders = map[string]*Smarthost{"ana@us.test": {Host: "ana.route.test", TLS: NoTLS}, "@us.test": {Host: "us.route.test", TLS: NoTLS}, "direct@us.test": nil}
+	})
+	w.mx["x.test"] = "10 mx.x.test"
+	for _, tt := range []struct{ from, to, host string }{
+		{"ana@us.test", "x.test", "ana.route.test"}, {"luis@us.test", "x.test", "us.route.test"}, {"ana@us.test", "y.test", "y.route.test"},
+		{"eva@other.test", "x.test", "all.test"}, {"direct@us.test", "x.test", "mx.x.test"}, {"", "x.test", "all.test"},
+	} {
+		var from smtp.Address
+		if tt.from != "" {
+			var err error
+			if from, err = smtp.ParseAddress(tt.from); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hops, f := c.router.route(t.Context(), from, tt.to, "")
+		if f != nil || len(hops) != 1 || hops[0].host != tt.host {
+			t.Errorf("%s to %s: %v, %v", tt.from, tt.to, hops, f)
 		}
 	}
 }

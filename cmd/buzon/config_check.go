@@ -182,8 +182,16 @@ func checkOutbound(f *tomlfile.File, c *config) {
 	}
 	for name, s := range c.Smarthost {
 		key := func(k string) []string { return []string{"smarthost", name, k} }
-		if _, err := smtp.ParseDomain(name); name != "*" && (err != nil || strings.HasPrefix(name, "[")) {
-			f.Problem([]string{"smarthost", name}, "%q is neither a domain nor \"*\" for all domains", name)
+		local, domain, isSender := strings.Cut(name, "@")
+		if !isSender {
+			domain = name
+		}
+		_, err := smtp.ParseDomain(domain)
+		if isSender && local != "" && err == nil {
+			_, err = smtp.ParseAddress(name)
+		}
+		if name != "*" && (err != nil || strings.HasPrefix(domain, "[")) {
+			f.Problem([]string{"smarthost", name}, "%q is neither a domain, nor a sender like \"ana@example.org\" or \"@example.org\", nor \"*\" for all domains", name)
 		}
 		checkPort(f, key("port"), s.Port, 0)
 		switch {

@@ -15,7 +15,7 @@ import (
 func (c *config) mxConfig() (mx.Config, error) {
 	out := mx.Config{
 		Hostname: c.Hostname, Port: uint16(c.Outbound.Port), AllowPrivate: c.Outbound.AllowPrivate,
-		AssumeEightBit: c.Outbound.AssumeEightBit, NoDANE: !c.Outbound.DANE, Routes: make(map[string]*mx.Smarthost),
+		AssumeEightBit: c.Outbound.AssumeEightBit, NoDANE: !c.Outbound.DANE, Routes: make(map[string]*mx.Smarthost), Senders: make(map[string]*mx.Smarthost),
 	}
 	for _, s := range c.Outbound.Addresses {
 		out.Addresses = append(out.Addresses, netip.MustParseAddr(s)) // checked with the configuration
@@ -37,9 +37,12 @@ func (c *config) mxConfig() (mx.Config, error) {
 				AnyCertificate: cfg.AnyCertificate, Username: cfg.User, Password: password,
 			}
 		}
-		if domain == "*" {
+		switch {
+		case domain == "*":
 			out.Smarthost = s
-		} else {
+		case strings.Contains(domain, "@"):
+			out.Senders[domain] = s
+		default:
 			out.Routes[domain] = s
 		}
 	}
