@@ -201,6 +201,11 @@ type facts struct {
 // prepare finds everything that can fail.
 func (f *fetcher) prepare(m maildir.Message, at int) (err error) {
 	st, facts := f.s.view.state, &f.facts
+	if at < 0 { // another session has expunged it: RFC 2180 4.1.1, as long as it can be read
+		if old, row, ok := f.s.view.box.Kept(m.UID); ok {
+			st, at = old, row
+		}
+	}
 	f.content.at(m.UID)
 	if depth, ok := f.o.rendered(); at >= 0 && ok { // first: who parses a message knows its size
 		if facts.parsed, err = f.content.parsedTo(depth); err != nil {

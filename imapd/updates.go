@@ -72,6 +72,9 @@ func (s *session) sync(o syncOptions) error {
 		v.held = nil
 	}
 	v.advance(next)
+	if len(v.held) == 0 {
+		v.reader.Told(next)
+	}
 	if o.expunge && len(gone) > 0 {
 		s.updateGone(before, gone)
 		s.writeExpunged(before, gone)
@@ -242,6 +245,7 @@ func (s *session) closeView() {
 	if s.view == nil {
 		return
 	}
+	s.view.reader.Close()
 	s.view.box.Close()
 	s.view = nil
 	s.saved = nil

@@ -18,6 +18,7 @@ import (
 // of them, until the next chance to say so. Then uids is a slice of the view's own.
 type view struct {
 	box      *maildir.Mailbox
+	reader   *maildir.Reader // nil: the view is of one command
 	name     string
 	readOnly bool
 	guest    bool           // it belongs to another account

@@ -35,6 +35,7 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []UID) ([]UID, error) {
 		uid := s.uids[i]
 		e := m.onFileLocked(ctx, s, i, func(dir durable.Dir, name string) error {
 			inNew, inCur = inNew || dir == m.dir.new, inCur || dir == m.dir.cur
+			m.keep(s, i, dir, name)
 			return files.remove(dir, name)
 		})
 		if errors.Is(e, errUnsteady) {
@@ -51,6 +52,7 @@ func (m *Mailbox) Expunge(ctx context.Context, uids []UID) ([]UID, error) {
 		err = e
 	}
 	m.publishGone(gone)
+	m.keepUntil(m.State())
 	if err != nil {
 		return gone, m.fail("expunge", err)
 	}

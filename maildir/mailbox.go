@@ -25,6 +25,7 @@ type Mailbox struct {
 	history  changeHistory
 	vanished vanished
 	subs     subscribers
+	readers  readers
 	parsed   parseCache
 	orders   sortOrders
 

@@ -41,11 +41,10 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
-// OpenMessage opens a message of the newest state. ErrExpunged: it has none with
-// this UID, or the file is gone.
+// OpenMessage opens a message of the newest state, or one that is kept for a Reader.
+// ErrExpunged: there is none with this UID, or the file is gone.
 func (m *Mailbox) OpenMessage(ctx context.Context, uid UID) (*File, error) {
-	s := m.State()
-	i, ok := s.Find(uid)
+	s, i, ok := m.row(uid)
 	if !ok {
 		return nil, fmt.Errorf("open message %d: %w", uid, ErrExpunged)
 	}
@@ -178,6 +177,9 @@ const maxSmallMessage = 64 << 10
 
 // openRow opens the file of row i. What it learns of the size is kept.
 func (m *Mailbox) openRow(ctx context.Context, s *State, i int) (*File, error) {
+	if f, err := m.openKept(s.uids[i]); f != nil || err != nil {
+		return f, err
+	}
 	sl := s.slot(i)
 	b, r := s.blocks[sl.block()], sl.row()
 	if n := b.loadStored(r); n <= maxSmallMessage {

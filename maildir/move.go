@@ -201,7 +201,15 @@ func (in *incoming) commitMove(ctx context.Context, mv *mover) ([]UID, error) {
 	}
 	// The target is durable; until the source is as well, the intent stands.
 	err = mv.src.syncDirs(inNew, inCur)
+	last := mv.src.State()
+	for i, it := range mv.items {
+		if row, ok := last.Find(it.uid); ok {
+			file := mv.in.items[i].file
+			mv.src.keep(last, row, mv.dst.dir.of(file.isNew), file.name)
+		}
+	}
 	mv.src.publishGone(gone)
+	mv.src.keepUntil(mv.src.State())
 	if err != nil {
 		return uids, err
 	}

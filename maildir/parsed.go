@@ -73,7 +73,7 @@ func (m *Mailbox) Parsed(ctx context.Context, uid UID, depth Depth) (*Parsed, er
 	if p := m.parsed.get(key); p != nil && p.parsed != nil && p.parsed.Depth >= depth {
 		return p.parsed, nil
 	}
-	i, ok := s.Find(uid)
+	s, i, ok := m.row(uid)
 	if !ok {
 		return nil, fmt.Errorf("parse message %d: %w", uid, ErrExpunged)
 	}
@@ -94,6 +94,9 @@ func (m *Mailbox) Parsed(ctx context.Context, uid UID, depth Depth) (*Parsed, er
 
 // parse reads the message of row i. There is no part where just the header is read.
 func (m *Mailbox) parse(ctx context.Context, s *State, i int, depth Depth) (*message.Part, *Parsed, error) {
+	if _, live := m.State().Find(s.uids[i]); !live {
+		depth = max(depth, ParseAll) // it is kept, without a name
+	}
 	if depth == ParseHeader {
 		p, err := m.parseHeader(ctx, s, i)
 		if p != nil || err != nil {

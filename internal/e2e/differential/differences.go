@@ -12,6 +12,7 @@ type rule struct {
 	command      *regexp.Regexp
 	ours, theirs *regexp.Regexp // nil: nothing
 	when         func(ours, theirs []string) bool
+	stop         bool // the two mailboxes are different from then on
 	item         bool // theirs only for an item of a message that ours is allowed for
 }
 
@@ -19,8 +20,11 @@ var rules = []rule{
 	{what: "HIGHESTMODSEQ of SELECT", ours: re(`^HIGHESTMODSEQ`)},
 	{what: "keywords in FLAGS", command: re(`^(SELECT|EXAMINE)`), ours: re(`^(PERMANENT)?FLAGS`), theirs: re(`^(PERMANENT)?FLAGS`)},
 	{what: "BODY[n] of a part that does not exist", ours: re(`^\d+: (BODY|BINARY)(\.SIZE)?\[[\d.]*[A-Z.]*.*\](<\d+>)? (NIL|0)$`), theirs: re(`^\d+: (BODY|BINARY)(\.SIZE)?\[`), item: true},
-	{what: "FETCH of a body that another session has expunged", command: re(`FETCH `), ours: re(`^= NO EXPUNGEISSUED$`), theirs: re(`^= OK EXPUNGEISSUED$`)},
-	{what: "SEARCH over messages that another session has expunged", command: re(`(SEARCH|SORT|THREAD) `), ours: re(`^= OK$`), theirs: re(`^= OK EXPUNGEISSUED$`)},
+	{what: "FETCH of a body that another session has expunged", command: re(`FETCH `), ours: re(`^= (NO EXPUNGEISSUED|OK)$`), theirs: re(`^= OK( EXPUNGEISSUED)?$`)},
+	{what: "STORE where another session has expunged some", command: re(`^STORE `), ours: re(`^= NO EXPUNGEISSUED$`), theirs: re(`^= OK$`)},
+	{what: "COPY of nothing to a mailbox that does not exist", command: re(`^UID COPY `), ours: re(`^= NO TRYCREATE$`), theirs: re(`^= OK$`)},
+	{what: "UID COPY, UID MOVE where another session has expunged some", command: re(`^UID (COPY|MOVE) `), ours: re(`.`), theirs: re(`.`), when: refused, stop: true},
+	{what: "SEARCH over messages that another session has expunged", command: re(`(SEARCH|SORT|THREAD) `), ours: re(`.`), theirs: re(`.`), when: refused},
 	{what: "HEADER.FIELDS of a header without an empty line", command: re(`HEADER\.FIELDS`), ours: re(`HEADER\.FIELDS.*\\r\\n"$`), theirs: re(`HEADER\.FIELDS`), item: true},
 	{what: "BINARY of a multipart, or of a message", command: re(`BINARY`), ours: re(`^\d+: BINARY(\.SIZE\[|\[[\d.]+\](<\d+>)? "(--|From: ))`), theirs: re(`^\d+: BINARY`), item: true},
 	{what: "THREAD: threads of the same date", command: re(`THREAD REF`), ours: re(`^THREAD`), theirs: re(`^THREAD`), when: sameThreads},
@@ -29,8 +33,13 @@ var rules = []rule{
 
 func re(text string) *regexp.Regexp { return regexp.MustCompile(text) }
 
+// refused says that Dovecot has noticed that messages are gone.
+func refused(_, theirs []string) bool {
+	return slices.ContainsFunc(theirs, func(line string) bool { return strings.HasSuffix(line, " EXPUNGEISSUED") })
+}
+
 // allowed takes out what a rule allows.
-func allowed(command string, ours, theirs []string) ([]string, []string) {
+func allowed(command string, ours, theirs []string) (restOurs, restTheirs []string, stop bool) {
 	for _, r := range rules {
 		if len(ours)+len(theirs) == 0 {
 			break
@@ -38,6 +47,7 @@ func allowed(command string, ours, theirs []string) ([]string, []string) {
 		if r.command != nil && !r.command.MatchString(command) || r.when != nil && !r.when(ours, theirs) {
 			continue
 		}
+		stop = stop || r.stop
 		was := map[string]bool{}
 		ours = slices.DeleteFunc(ours, func(line string) bool {
 			if r.ours == nil || !r.ours.MatchString(line) {
@@ -50,7 +60,7 @@ func allowed(command string, ours, theirs []string) ([]string, []string) {
 			return r.theirs != nil && r.theirs.MatchString(line) && (!r.item || was[itemOf(line)])
 		})
 	}
-	return ours, theirs
+	return ours, theirs, stop
 }
 
 // itemOf is the message and the item of a fact: "3: BODY[1]".

@@ -4,6 +4,7 @@
 package differential
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -56,6 +57,9 @@ func Run(seed uint64, ours, theirs Server, dirs [2]string, corpus [][]byte) (*Di
 		r.accounts[i] = account
 	}
 	d, err := r.play(1 + random.IntN(4))
+	if errors.Is(err, errStop) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("seed %d: %w\n%s", seed, err, strings.Join(r.dialogue, "\n"))
 	}
@@ -64,6 +68,9 @@ func Run(seed uint64, ours, theirs Server, dirs [2]string, corpus [][]byte) (*Di
 	}
 	return d, nil
 }
+
+// errStop ends a sequence early: the servers did what both may, and what comes next cannot be compared.
+var errStop = errors.New("the mailboxes are different")
 
 // run is one sequence being played.
 type run struct {
@@ -145,13 +152,17 @@ func (r *run) both(s *session, command string) (*Difference, error) {
 	ours, theirs := answers[0].normal(s, command), answers[1].normal(s, command)
 	ours, theirs = r.withoutCounts(ours), r.withoutCounts(theirs)
 	onlyOurs, onlyTheirs := subtract(ours, theirs), subtract(theirs, ours)
-	if onlyOurs, onlyTheirs = allowed(command, onlyOurs, onlyTheirs); len(onlyOurs)+len(onlyTheirs) > 0 {
+	onlyOurs, onlyTheirs, stop := allowed(command, onlyOurs, onlyTheirs)
+	if len(onlyOurs)+len(onlyTheirs) > 0 {
 		for _, line := range answers[1].raw {
 			r.dialogue = append(r.dialogue, fmt.Sprintf("%d< theirs: %.300q", s.number, line))
 		}
 		return &Difference{Command: fmt.Sprintf("%.400q", command), Ours: onlyOurs, Theirs: onlyTheirs}, nil
 	}
 	s.learn(command, answers[0])
+	if stop {
+		return nil, errStop
+	}
 	return nil, nil
 }
 
