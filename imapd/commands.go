@@ -104,7 +104,7 @@ var commands = map[string]command{
 	"IDLE":        {in: loggedIn, run: (*session).idle, looks: true},
 
 	"COMPRESS":       {in: loggedIn, run: (*session).compress},
-	"NOTIFY":         {in: loggedIn, run: (*session).notify},
+	"NOTIFY":         {in: loggedIn, run: (*session).notify, looks: true},
 	"ESEARCH":        {in: loggedIn, run: (*session).esearch},
 	"GETACL":         {in: loggedIn, run: (*session).getACL, needs: needs{mailbox: mayAdmin}},
 	"SETACL":         {in: loggedIn, run: (*session).setACL, needs: needs{mailbox: mayAdmin}},

@@ -19,17 +19,18 @@ type searchContext struct {
 	key     searchKey
 	members []maildir.UID // that match, ascending
 
+	fetch    *fetchOrder     // what the client wants of new messages
 	criteria []sortCriterion // of SORT
 	order    []maildir.UID   // the members as they were sorted; nil for SEARCH
 }
 
 // keepUpdated begins a context, unless there are too many.
-func (s *session) keepUpdated(r *request, key searchKey, criteria []sortCriterion, found []int) {
+func (s *session) keepUpdated(r *request, ret *resultOptions, key searchKey, criteria []sortCriterion, found []int) {
 	if len(s.contexts) == mostContexts {
 		s.enc.Raw("* NO [NOUPDATE ").String(r.tag).Raw("] Too many searches are kept up to date\r\n")
 		return
 	}
-	c := &searchContext{tag: r.tag, uid: r.uid, key: key, criteria: criteria}
+	c := &searchContext{tag: r.tag, uid: r.uid, key: key, criteria: criteria, fetch: ret.fetch}
 	for _, i := range found {
 		c.members = append(c.members, s.view.uids[i])
 	}
@@ -72,7 +73,8 @@ func (s *session) updateGone(before []maildir.UID, gone []maildir.Message) {
 }
 
 // updateContexts looks again at messages that are new or have changed.
-func (s *session) updateContexts(uids []maildir.UID) error {
+func (s *session) updateContexts(changed, added []maildir.UID) error {
+	uids := slices.Concat(changed, added)
 	if len(uids) == 0 {
 		return nil
 	}
@@ -96,6 +98,9 @@ func (s *session) updateContexts(uids []maildir.UID) error {
 			}
 		}
 		s.writeContext(c, "REMOVEFROM", out, s.view.uids)
+		if err := s.fetchAdded(c, in, added); err != nil {
+			return err
+		}
 		if c.criteria != nil {
 			if err := s.insertSorted(c, in); err != nil {
 				return err
@@ -105,6 +110,26 @@ func (s *session) updateContexts(uids []maildir.UID) error {
 		s.writeContext(c, "ADDTO", in, s.view.uids)
 	}
 	return nil
+}
+
+// fetchAdded sends what the client wants to know of new members that are new messages; it comes in
+// front of ADDTO (RFC 5465 7).
+func (s *session) fetchAdded(c *searchContext, in, added []maildir.UID) error {
+	if c.fetch == nil {
+		return nil
+	}
+	var ss spans
+	for _, uid := range in {
+		if seq := s.view.seq(uid); seq != 0 && slices.Contains(added, uid) {
+			ss = append(ss, span{int(seq) - 1, int(seq)})
+		}
+	}
+	if len(ss) == 0 {
+		return nil
+	}
+	f := newFetcher(s, c.fetch)
+	defer f.content.close()
+	return f.run(ss, false)
 }
 
 // insertSorted finds the places of new members, and tells them one after the other: each position is

@@ -32,7 +32,10 @@ var notifyEvents = map[string]notifyEvent{
 
 var errBadEvent = no("BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange)", "Some of the events are not known")
 
-// A notifyRule is one event-group: the first rule that takes a mailbox decides.
+// messageEvents are those of messages, which alone SELECTED can ask for (RFC 5465 6.1).
+const messageEvents = messageNew | messageExpunge | flagChange
+
+// A notifyRule is one event-group. Several may take one mailbox (RFC 5465 6).
 type notifyRule struct {
 	filter mailboxFilter
 	events notifyEvent
@@ -42,13 +45,15 @@ type notifyRule struct {
 // A notifier is what NOTIFY SET leaves behind.
 type notifier struct {
 	rules   []notifyRule
-	others  bool          // mailboxes of other accounts are among them
-	wake    chan struct{} // something has happened
-	stop    chan struct{} // ends the forwarding goroutine
+	others  bool            // mailboxes of other accounts are among them
+	barred  map[string]bool // of these one may know, and not hear
+	wake    chan struct{}   // something has happened
+	stop    chan struct{}   // ends the forwarding goroutine
 	known   []maildir.Info
 	watched map[string]*watchedMailbox
 	view    *view // whose changes are forwarded
 	viewSub *maildir.Subscription
+	renames *renameNews
 }
 
 // A watchedMailbox is one that is not selected.
@@ -86,13 +91,33 @@ func (s *session) notify(r *request) error {
 	if unknown {
 		return errBadEvent
 	}
+	if err := checkNotifyRules(rules); err != nil {
+		return err
+	}
+	return s.startNotify(rules, status)
+}
+
+// checkNotifyRules refuses what RFC 5465 5, 6.1 and 8 do.
+func checkNotifyRules(rules []notifyRule) error {
+	ofSelected := 0
 	for _, rule := range rules {
-		// RFC 5465 5: MessageNew and MessageExpunge come together, FlagChange with both.
 		if m := rule.events & (messageNew | messageExpunge); m != 0 && m != messageNew|messageExpunge || rule.events&flagChange != 0 && m == 0 {
 			return bad("MessageNew and MessageExpunge go together, and FlagChange with them")
 		}
+		if !rule.filter.selected() {
+			if rule.fetch != nil {
+				return bad("What to FETCH can be said of the selected mailbox alone")
+			}
+			continue
+		}
+		if ofSelected++; ofSelected > 1 {
+			return bad("SELECTED and SELECTED-DELAYED once, and not both")
+		}
+		if rule.events&^messageEvents != 0 {
+			return bad("Of the selected mailbox there are events of messages alone")
+		}
 	}
-	return s.startNotify(rules, status)
+	return nil
 }
 
 func (s *session) readNotifyRules(r *request) (rules []notifyRule, unknown bool) {
@@ -101,14 +126,16 @@ func (s *session) readNotifyRules(r *request) (rules []notifyRule, unknown bool)
 		rule := notifyRule{filter: readMailboxFilter(r)}
 		r.SP()
 		if !r.HasWord("NONE") {
-			r.Expect('(')
-			for r.Err() == nil {
+			bare := !r.Is('(') // as in the examples of RFC 5465 3, against its grammar
+			for r.Item() {
 				unknown = s.readNotifyEvent(r, &rule) || unknown
 				if !r.Is(' ') {
 					break
 				}
 			}
-			r.Expect(')')
+			if !bare {
+				r.Expect(')')
+			}
 		}
 		r.Expect(')')
 		rules = append(rules, rule)
@@ -138,9 +165,9 @@ func (s *session) startNotify(rules []notifyRule, status bool) error {
 	if err != nil {
 		return err
 	}
-	n := &notifier{rules: rules, others: others, wake: make(chan struct{}, 1), known: infos, watched: make(map[string]*watchedMailbox)}
+	n := &notifier{rules: rules, others: others, renames: &renameNews{}, wake: make(chan struct{}, 1), known: infos, watched: make(map[string]*watchedMailbox), barred: make(map[string]bool)}
 	s.notifier = n
-	s.srv.sessions.setWake(s, n.wake, others)
+	s.srv.sessions.setWake(s, n, others)
 	if err := s.watchMailboxes(infos, status); err != nil {
 		s.stopNotify()
 		return err
@@ -173,13 +200,13 @@ func (w *watchedMailbox) close() {
 }
 
 // eventsOf are the events wanted of a mailbox that is not selected.
-func (n *notifier) eventsOf(info maildir.Info) notifyEvent {
+func (n *notifier) eventsOf(info maildir.Info) (events notifyEvent) {
 	for _, rule := range n.rules {
 		if rule.filter.match(info) {
-			return rule.events
+			events |= rule.events
 		}
 	}
-	return 0
+	return events
 }
 
 // wantsMetadata says whether changes of a mailbox's annotations are to be told, or of the server's.
@@ -207,7 +234,7 @@ func (s *session) watchMailboxes(infos []maildir.Info, status bool) error {
 	n := s.notifier
 	want := make(map[string]bool)
 	for _, info := range infos {
-		if !info.NoSelect && n.eventsOf(info)&(messageNew|messageExpunge|flagChange) != 0 {
+		if !info.NoSelect && n.eventsOf(info)&messageEvents != 0 {
 			want[info.Name] = true
 		}
 	}
@@ -225,15 +252,20 @@ func (s *session) watchMailboxes(infos []maildir.Info, status bool) error {
 			continue
 		}
 		box, _, _, err := s.openMailbox(info.Name, mayRead)
+		if errors.Is(err, errNoPermission) && !n.barred[info.Name] { // RFC 5465 3.1
+			n.barred[info.Name] = true
+			s.enc.Raw(`* LIST (\NoAccess) "/" `).Mailbox(info.Name).CRLF()
+		}
 		if errors.Is(err, maildir.ErrNotFound) || errors.Is(err, errNoPermission) {
 			continue
 		}
+		delete(n.barred, info.Name)
 		if err != nil {
 			return err
 		}
 		n.watched[info.Name] = &watchedMailbox{box: box, sub: box.Subscribe(), state: box.State()}
 		if status && (s.view == nil || s.view.name != info.Name) {
-			if err := s.writeNotifyStatus(info.Name, box.State(), n.eventsOf(info)); err != nil {
+			if err := s.writeNotifyStatus(n.watched[info.Name], info.Name, n.eventsOf(info), true); err != nil {
 				return err
 			}
 		}
@@ -315,6 +347,9 @@ func (s *session) tellSelected() error {
 	if rule == nil || s.view == nil || rule.events == 0 {
 		return nil
 	}
+	if rule.events&flagChange == 0 && s.onlyFlagsChanged() {
+		return nil // told with the next command
+	}
 	top := maildir.UID(s.view.topUID())
 	if err := s.sync(syncOptions{expunge: rule.filter.kind == "SELECTED", withUID: true}); err != nil || rule.fetch == nil {
 		return err
@@ -329,13 +364,20 @@ func (s *session) tellSelected() error {
 	return f.run(spans{{lo, s.view.len()}}, false)
 }
 
+// onlyFlagsChanged says whether nothing but flags has changed in the selected mailbox.
+func (s *session) onlyFlagsChanged() bool {
+	v := s.view
+	ch := v.box.Changes(v.state, v.box.State())
+	return len(ch.Added) == 0 && len(ch.Vanished) == 0
+}
+
 func (s *session) tellWatched(name string, w *watchedMailbox) error {
 	next := w.box.State()
 	if next == w.state {
 		return nil
 	}
 	if _, _, err := s.permitted(name, mayRead); err != nil {
-		return nil // it was the account's to read
+		return nil // it was the account's to read (RFC 5465 5.9)
 	}
 	ch := w.box.Changes(w.state, next)
 	w.state = next
@@ -360,68 +402,22 @@ func (s *session) tellWatched(name string, w *watchedMailbox) error {
 	if happened&events == 0 {
 		return nil
 	}
-	return s.writeNotifyStatus(name, next, events)
+	return s.writeNotifyStatus(w, name, events, false)
 }
 
-// writeNotifyStatus is how a mailbox that is not selected shows its news (RFC 5465 4).
-func (s *session) writeNotifyStatus(name string, st *maildir.State, events notifyEvent) error {
+// writeNotifyStatus is how a mailbox that is not selected shows its news (RFC 5465 3.1, 5.1 to 5.3).
+func (s *session) writeNotifyStatus(w *watchedMailbox, name string, events notifyEvent, first bool) error {
+	st := w.state
 	s.enc.Raw("* STATUS ").Mailbox(name).Raw(" (MESSAGES ").Num(uint64(st.Len()))
 	s.enc.Raw(" UIDNEXT ").Num(uint64(st.UIDNext())).Raw(" UIDVALIDITY ").Num(uint64(st.UIDValidity()))
-	if events&flagChange != 0 {
+	if events&flagChange != 0 && !first {
 		s.enc.Raw(" UNSEEN ").Num(uint64(st.Unseen()))
-		if s.has(condstore) {
+	}
+	if s.has(condstore) || first && events&flagChange != 0 {
+		if err := w.box.Commit(s.ctx, st); err == nil { // no MODSEQ is told that a crash could take back
 			s.enc.Raw(" HIGHESTMODSEQ ").Num(uint64(st.HighestModSeq()))
 		}
 	}
 	s.enc.Raw(")\r\n")
-	return nil
-}
-
-// tellMailboxNames compares the mailboxes with those that the client knows of.
-func (s *session) tellMailboxNames() error {
-	n := s.notifier
-	infos, err := s.mailboxes(n.others)
-	if err != nil {
-		return err
-	}
-	if slices.Equal(infos, n.known) {
-		return nil
-	}
-	old := make(map[string]maildir.Info, len(n.known))
-	for _, info := range n.known {
-		old[info.Name] = info
-	}
-	l := &listing{extended: true, showSubscribed: true}
-	tell := func(info maildir.Info) {
-		s.enc.Raw("* LIST (")
-		s.writeAttributes(l, info)
-		s.enc.Raw(`) "/" `).Mailbox(info.Name).CRLF()
-	}
-	for _, info := range infos {
-		was, known := old[info.Name]
-		delete(old, info.Name)
-		events := n.eventsOf(info)
-		switch {
-		case !known || was.NoSelect != info.NoSelect:
-			if events&mailboxName != 0 {
-				tell(info)
-			}
-		case was.Subscribed != info.Subscribed:
-			if events&subscriptionChange != 0 {
-				tell(info)
-			}
-		}
-	}
-	for _, info := range n.known {
-		if _, gone := old[info.Name]; gone && n.eventsOf(info)&mailboxName != 0 {
-			info.NoSelect, info.HasChildren = true, false
-			tell(info)
-		}
-	}
-	n.known = infos
-	if err := s.watchMailboxes(infos, false); err != nil {
-		return err
-	}
-	n.forward(s.view)
 	return nil
 }

@@ -35,6 +35,9 @@ func (s *session) rename(r *request) error {
 	if err := src.user.Rename(s.ctx, src.name, dst.name); err != nil {
 		return err
 	}
+	if src.name != "INBOX" { // RFC 5465 5.4: a renamed INBOX is a new mailbox
+		s.srv.sessions.renamed(s, src, dst)
+	}
 	if err := s.createParents(dst, false); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (s *session) search(r *request) error {
 		s.saved = s.savedResult(ret, found)
 	}
 	if ret.update {
-		s.keepUpdated(r, key, nil, found)
+		s.keepUpdated(r, ret, key, nil, found)
 	}
 	return nil
 }
@@ -109,8 +109,9 @@ type resultOptions struct {
 	given                      bool
 	min, max, all, count, save bool
 	partial                    *partialRange
-	update                     bool // RFC 5267 4.3
-	modseq                     bool // the search is by MODSEQ
+	update                     bool        // RFC 5267 4.3
+	fetch                      *fetchOrder // of new messages, with update
+	modseq                     bool        // the search is by MODSEQ
 }
 
 // saveOnly says whether the result is only wanted for "$".
@@ -134,6 +135,11 @@ func (o *resultOptions) read(r *request) {
 			o.save = true
 		case "UPDATE":
 			o.update = true
+			if r.Peek() == ' ' && r.PeekAt(1) == '(' { // RFC 5465 7
+				o.fetch = &fetchOrder{}
+				r.SP().List(func() { o.fetch.readItem(r, false) })
+				o.fetch.add(itemUID)
+			}
 		case "CONTEXT": // RFC 5267 4.2: a hint
 		case "PARTIAL":
 			o.partial = readPartialRange(r)

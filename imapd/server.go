@@ -206,10 +206,13 @@ func (r *registry) remove(c *session) {
 
 // setWake says where a session wants to hear of other sessions' changes to the mailboxes of its
 // user, and with others of other accounts.
-func (r *registry) setWake(c *session, wake chan struct{}, others bool) {
+func (r *registry) setWake(c *session, n *notifier, others bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.wake = wake
+	c.wake, c.renames = nil, nil
+	if n != nil {
+		c.wake, c.renames = n.wake, n.renames
+	}
 	delete(r.strangers, c)
 	if others {
 		if r.strangers == nil {

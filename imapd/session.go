@@ -45,7 +45,8 @@ type session struct {
 	unknown  int
 	errors   int // in a row
 
-	wake        chan struct{}          // the notifier's, under the registry's lock
+	wake        chan struct{} // the notifier's, under the registry's lock, as the next
+	renames     *renameNews
 	annotations *annotationNews        // nil: not wanted; set under the registry's lock
 	kicked      atomic.Pointer[string] // why the session must end
 }

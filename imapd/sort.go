@@ -46,7 +46,7 @@ func (s *session) sort(r *request) error {
 		s.saved = s.savedResult(ret, found)
 	}
 	if ret.update {
-		s.keepUpdated(r, key, criteria, found)
+		s.keepUpdated(r, ret, key, criteria, found)
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (s *session) sync(o syncOptions) error {
 	if len(s.contexts) == 0 {
 		return nil
 	}
-	return s.updateContexts(slices.Concat(ch.Changed, ch.Added))
+	return s.updateContexts(ch.Changed, ch.Added)
 }
 
 // claimRecent makes messages in new/ this session's \Recent ones. They are the owner's to claim.
