@@ -16,6 +16,8 @@ type asker struct {
 	conn net.Conn
 	r    *bufio.Reader
 	n    int
+
+	welcome string // the answer to LOGIN
 }
 
 func (h *host) ask(t testing.TB, user string) *asker {
@@ -23,8 +25,8 @@ func (h *host) ask(t testing.TB, user string) *asker {
 	nc := h.dial(t)
 	a := &asker{t: t, conn: nc, r: bufio.NewReader(nc)}
 	a.line()
-	if got := a.do("LOGIN %s %q", user, password); !strings.Contains(got, " OK ") {
-		t.Fatal(got)
+	if a.welcome = a.do("LOGIN %s %q", user, password); !strings.Contains(a.welcome, " OK ") {
+		t.Fatal(a.welcome)
 	}
 	return a
 }

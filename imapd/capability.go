@@ -62,7 +62,14 @@ func (s *session) capabilities() []string {
 		caps = append(caps, "COMPRESS=DEFLATE")
 	}
 	caps = append(caps, "APPENDLIMIT="+strconv.FormatInt(s.srv.cfg.MessageSize, 10))
-	return slices.DeleteFunc(caps, func(c string) bool {
-		return slices.ContainsFunc(s.account.HiddenCapabilities, func(hidden string) bool { return strings.EqualFold(hidden, c) })
+	return slices.DeleteFunc(caps, s.hides)
+}
+
+// hides says whether a capability is not shown to the account: named as it is, or without what stands
+// behind its "=".
+func (s *session) hides(c string) bool {
+	kind, _, _ := strings.Cut(c, "=")
+	return slices.ContainsFunc(s.account.HiddenCapabilities, func(hidden string) bool {
+		return strings.EqualFold(hidden, c) || strings.EqualFold(hidden, kind)
 	})
 }

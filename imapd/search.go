@@ -121,6 +121,7 @@ func (o *resultOptions) saveOnly() bool {
 
 func (o *resultOptions) read(r *request) {
 	o.given = true
+	pages := 0
 	r.List(func() {
 		switch r.Word() {
 		case "MIN":
@@ -129,6 +130,7 @@ func (o *resultOptions) read(r *request) {
 			o.max = true
 		case "ALL":
 			o.all = true
+			pages++
 		case "COUNT":
 			o.count = true
 		case "SAVE":
@@ -143,12 +145,13 @@ func (o *resultOptions) read(r *request) {
 		case "CONTEXT": // RFC 5267 4.2: a hint
 		case "PARTIAL":
 			o.partial = readPartialRange(r)
+			pages++
 		default:
 			r.Fail("no such result option")
 		}
 	})
-	if o.all && o.partial != nil {
-		r.Fail("ALL and PARTIAL are not for one search") // RFC 9394 3.1
+	if pages > 1 {
+		r.Fail("ALL or one PARTIAL") // RFC 5267 4.4, RFC 9394 3.1
 	}
 	if !o.min && !o.max && !o.count && !o.save && !o.update && o.partial == nil {
 		o.all = true // RETURN () is RETURN (ALL)

@@ -25,7 +25,10 @@ var statusItems = []statusItem{
 	{"UIDVALIDITY", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.UIDValidity), nil }},
 	{"UNSEEN", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.Unseen), nil }},
 	{"DELETED", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.Deleted), nil }},
-	{"SIZE", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.Size), nil }},
+	{"SIZE", func(s *session, p place, _ maildir.Status) (string, error) {
+		n, err := s.virtualSize(p)
+		return number(n), err
+	}},
 	{"HIGHESTMODSEQ", func(_ *session, _ place, st maildir.Status) (string, error) { return number(st.HighestModSeq), nil }},
 	{"MAILBOXID", func(_ *session, _ place, st maildir.Status) (string, error) { return "(" + st.MailboxID + ")", nil }},
 	{"APPENDLIMIT", func(s *session, _ place, _ maildir.Status) (string, error) {
@@ -93,4 +96,14 @@ func (s *session) writeStatus(p place, items []statusItem) error {
 	}
 	s.enc.Raw(")\r\n")
 	return nil
+}
+
+// virtualSize is at least the sum of all RFC822.SIZE (RFC 8438 2).
+func (s *session) virtualSize(p place) (int64, error) {
+	box, err := p.user.Open(s.ctx, p.name)
+	if err != nil {
+		return 0, err
+	}
+	defer box.Close()
+	return box.State().VirtualSize(), nil
 }
