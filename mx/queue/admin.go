@@ -191,7 +191,7 @@ func (q *Queue) Drop(id string) error {
 	if e.gone {
 		return notFound(id, errGone)
 	}
-	if err := q.spool.remove(id); err != nil {
+	if err := q.spool.remove(id, true); err != nil {
 		return fmt.Errorf("message %s: %w", id, err)
 	}
 	e.gone = true

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"sync"
+	"time"
 
 	"buzon/internal/durable"
 )
@@ -42,4 +43,49 @@ func (g *groupSync) Sync() error {
 	r.err = g.dir.Sync()
 	close(r.done)
 	return r.err
+}
+
+// laterTime is how long a laterSync lets others join: what a power cut may undo.
+const laterTime = 50 * time.Millisecond
+
+// laterSync makes durable, soon, what nobody waits for.
+type laterSync struct {
+	sync func()
+
+	mu     sync.Mutex // guards what follows
+	timer  *time.Timer
+	asked  bool
+	closed bool
+	work   sync.WaitGroup
+}
+
+// ask wants a sync.
+func (l *laterSync) ask() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asked || l.closed {
+		return
+	}
+	l.asked = true
+	l.work.Add(1)
+	l.timer = time.AfterFunc(laterTime, func() {
+		defer l.work.Done()
+		l.mu.Lock()
+		l.asked = false
+		l.mu.Unlock()
+		l.sync()
+	})
+}
+
+// close makes what was asked for happen now.
+func (l *laterSync) close() {
+	l.mu.Lock()
+	l.closed = true
+	pending := l.asked && l.timer.Stop()
+	l.mu.Unlock()
+	if pending {
+		l.sync()
+		l.work.Done()
+	}
+	l.work.Wait()
 }

@@ -225,6 +225,7 @@ func (q *Queue) quickState(id string, attempted bool) *state {
 	if err != nil || st.Queued.IsZero() {
 		return nil
 	}
+	st.saved = true
 	return st
 }
 

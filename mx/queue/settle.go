@@ -140,7 +140,7 @@ func (q *Queue) commit(e *entry, st *state) error {
 	if !st.settled() {
 		return q.spool.writeState(e.id, st)
 	}
-	if err := q.spool.remove(e.id); err != nil {
+	if err := q.spool.remove(e.id, st.saved); err != nil {
 		return err
 	}
 	e.gone = true

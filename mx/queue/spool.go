@@ -28,6 +28,7 @@ type spool struct {
 
 	log    *slog.Logger
 	synced groupSync // of message/
+	later  laterSync // of the same
 }
 
 // folder is a directory that knows its name in the spool.
@@ -55,6 +56,11 @@ func openSpool(root durable.Dir, log *slog.Logger) (s *spool, err error) {
 		}
 	}
 	s.synced.dir = s.message.Dir
+	s.later.sync = func() {
+		if err := s.synced.Sync(); err != nil {
+			log.Error("after a power cut finished messages may be sent again", "err", err)
+		}
+	}
 	return s, root.Sync()
 }
 
@@ -64,6 +70,7 @@ func (s *spool) folders() []*folder {
 }
 
 func (s *spool) close() error {
+	s.later.close()
 	errs := []error{s.root.Close()}
 	for _, f := range s.folders() {
 		errs = append(errs, f.Close())
@@ -212,7 +219,7 @@ func (s *spool) readState(id string, h head) (*state, error) {
 	if !st.matches(h) {
 		return nil, damaged("recipients are not those of the envelope")
 	}
-	st.Queued = h.Queued
+	st.Queued, st.saved = h.Queued, true
 	return st, nil
 }
 
@@ -226,15 +233,22 @@ func scanState(f io.Reader) (*state, error) {
 
 // writeState replaces the state of an entry, durably.
 func (s *spool) writeState(id string, st *state) error {
+	st.saved = true
 	return durable.WriteFileIn(s.state, id, st.format(), filePerm)
 }
 
 // remove takes an entry out of the spool. The message goes first, for good: a
 // state without a message is litter, a message without its state would be sent
-// again. The state's own removal need not be durable.
-func (s *spool) remove(id string) error {
+// again. The state's own removal need not be durable. Where there is none, so
+// that nothing comes after the message, its removal becomes durable a moment
+// later, together with others.
+func (s *spool) remove(id string, hasState bool) error {
 	if err := s.message.Remove(id); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if !hasState {
+		s.later.ask()
+		return nil
 	}
 	if err := s.synced.Sync(); err != nil {
 		s.log.Error("after a power cut a finished message may be sent again", "id", id, "err", err)

@@ -44,6 +44,7 @@ type state struct {
 	// Queued is the head's, repeated so that a start need not read the head of
 	// what was attempted before; zero in files of an earlier version.
 	Queued     time.Time
+	saved      bool // it is on the disk, in this form or an earlier one
 	Held       bool
 	Recipients []recipient // as in the head, in the same order
 }
