@@ -85,7 +85,7 @@ func TestRelease(t *testing.T) {
 		}
 		pass(3 * 24 * time.Hour)
 		q.stop()
-		q = w.open(w.config(dir), nil)
+		w.open(w.config(dir), nil)
 		pass(3*24*time.Hour - time.Minute)
 		if w.triesOf("luis@far.test") != 0 {
 			t.Fatal("it has left before its time")
