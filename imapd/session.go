@@ -30,6 +30,8 @@ type session struct {
 	ctx    context.Context
 	tls    bool
 
+	preauth bool // it begins logged in, see ServeUser
+
 	state    state
 	account  account.Account
 	user     *maildir.User
@@ -140,7 +142,14 @@ func (s *session) converse(implicitTLS bool) (err error) {
 		}
 		s.tls = true
 	}
-	s.enc.Raw("* OK [CAPABILITY ")
+	greeting := "* OK [CAPABILITY "
+	if s.preauth {
+		if err := s.enterPreauth(); err != nil {
+			return fmt.Errorf("open mail of %s: %w", s.account.ID, err)
+		}
+		greeting = "* PREAUTH [CAPABILITY "
+	}
+	s.enc.Raw(greeting)
 	s.writeCapabilities()
 	s.enc.Raw("] ").Text(s.srv.cfg.Hostname + " Buzon is ready").CRLF()
 	for s.state != loggedOut {

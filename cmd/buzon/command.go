@@ -28,7 +28,8 @@ func commands() []command {
 	return slices.Concat(
 		[]command{serveCommand(), configCheckCommand()},
 		accountCommands(), appPasswordCommands(), aliasCommands(), domainCommands(), queueCommands(), maildirCommands(),
-		[]command{dnsCommand(), undeleteCommand(), healthCommand(), versionCommand()},
+		importCommands(), exportCommands(),
+		[]command{dnsCommand(), undeleteCommand()}, importCommands(), exportCommands(), []command{healthCommand(), versionCommand()},
 	)
 }
 

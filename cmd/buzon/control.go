@@ -75,8 +75,10 @@ type health struct {
 
 // serveControl answers at the control socket until ctx ends.
 func (h *host) serveControl(ctx context.Context) error {
+	defer h.transfers.Wait()
 	server := &http.Server{
-		Handler: h.controlHandler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler:     h.controlHandler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
 	}
 	defer context.AfterFunc(ctx, func() {
@@ -130,6 +132,7 @@ func (h *host) controlHandler() http.Handler {
 		w.Header().Set("Content-Type", "message/rfc822")
 		_, _ = io.Copy(w, text)
 	})
+	mux.HandleFunc("POST /imap/{account}", h.serveTransfer)
 	return mux
 }
 

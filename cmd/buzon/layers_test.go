@@ -30,6 +30,7 @@ var layers = map[string]int{
 	"maildir":          2,
 	"internal/account": 2,
 	"internal/certs":   2,
+	"internal/migrate": 2,
 	"internal/sieve":   2,
 	"mx/spf":           2,
 	"mx/dkim":          2,

@@ -107,8 +107,9 @@ type host struct {
 	imap       *imapd.Server
 	filters    *managesieve.Server
 
-	defaultQuota atomic.Int64 // bytes; a reload may change it
-	reloading    sync.Mutex   // held while a reload is under way; guards cfg
+	transfers    sync.WaitGroup // imports and exports through the control socket
+	defaultQuota atomic.Int64   // bytes; a reload may change it
+	reloading    sync.Mutex     // held while a reload is under way; guards cfg
 	closers      []func() error
 }
 
