@@ -101,14 +101,12 @@ func withKeys(file configFlag, std streams, domain string, f func(*config, *dkim
 }
 
 func addDomain(cfg *config, store *dkim.Store, std streams, domain string) error {
-	keys, err := store.List(domain)
+	keys, made, err := store.Ensure(domain, time.Now())
 	if err != nil {
 		return err
 	}
-	if len(keys) > 0 {
+	if !made {
 		fmt.Fprintf(std.out, "; %s has its keys already\n", domain)
-	} else if keys, err = store.Make(domain, dkim.Active, time.Now()); err != nil {
-		return err
 	}
 	if err := printKeys(std, keys); err != nil {
 		return err

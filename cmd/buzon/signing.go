@@ -77,11 +77,14 @@ func (c *config) ensureKeys(store *dkim.Store, log *slog.Logger) error {
 		return err
 	}
 	for _, d := range missing {
-		made, err := store.Make(d, dkim.Active, time.Now())
+		keys, made, err := store.Ensure(d, time.Now())
 		if err != nil {
 			return err
 		}
-		log.Warn("made DKIM keys, their records must be published: buzon dns "+d, "host", d, "selectors", made[0].Selector+" "+made[1].Selector)
+		if !made {
+			continue // somebody else has, in between
+		}
+		log.Warn("made DKIM keys, their records must be published: buzon dns "+d, "host", d, "selectors", keys[0].Selector+" "+keys[1].Selector)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -218,21 +219,64 @@ func parsePrivate(text []byte) (crypto.Signer, error) {
 	return nil, fmt.Errorf("is a key of type %T; RSA and Ed25519 are possible", key)
 }
 
+// Ensure returns the keys of a domain, and makes an active pair when it has
+// none. made tells the two cases apart. Of several processes that do it at
+// once, one makes them.
+func (s *Store) Ensure(domain string, now time.Time) (keys []StoredKey, made bool, err error) {
+	err = s.locked(domain, func(domain string) error {
+		if keys, err = s.List(domain); err != nil || len(keys) > 0 {
+			return err
+		}
+		made = true
+		keys, err = s.makePair(domain, Active, now)
+		return err
+	})
+	return keys, made, err
+}
+
 // Make makes a pair of keys for a domain, ed25519 and RSA, in the given state.
 // Their selectors are the day and a letter, e or r, and a number when the day
 // has had some before.
-func (s *Store) Make(domain string, state State, now time.Time) ([]StoredKey, error) {
+func (s *Store) Make(domain string, state State, now time.Time) (keys []StoredKey, err error) {
+	err = s.locked(domain, func(domain string) error {
+		keys, err = s.makePair(domain, state, now)
+		return err
+	})
+	return keys, err
+}
+
+// lockWait is how long a change waits for another process that makes one; to
+// make an RSA key takes a second on a slow machine.
+const lockWait = 20 * time.Second
+
+// locked calls f with the cleaned name of a domain whose directory is there,
+// while no other process makes keys for it.
+func (s *Store) locked(domain string, f func(domain string) error) error {
 	domain, err := dns.Name(domain)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.root.Mkdir(domain, 0o700); err == nil {
 		if err := durable.SyncDir(s.root, "."); err != nil {
-			return nil, err
+			return err
 		}
 	} else if !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("make DKIM keys: %w", err)
+		return fmt.Errorf("make DKIM keys: %w", err)
 	}
+	deadline := time.Now().Add(lockWait)
+	for {
+		unlock, err := durable.Lock(filepath.Join(s.root.Name(), domain, ".lock"))
+		if err == nil {
+			return errors.Join(f(domain), unlock())
+		}
+		if !errors.Is(err, durable.ErrLocked) || time.Now().After(deadline) {
+			return fmt.Errorf("make DKIM keys: %w", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (s *Store) makePair(domain string, state State, now time.Time) ([]StoredKey, error) {
 	have, err := s.List(domain)
 	if err != nil {
 		return nil, err

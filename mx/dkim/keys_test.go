@@ -152,3 +152,54 @@ func TestBadKeyFiles(t *testing.T) {
 		t.Error("a path was taken for a domain")
 	}
 }
+
+// TestEnsureOnce: of many at once, one makes the keys, and all see the same.
+func TestEnsureOnce(t *testing.T) {
+	_, dir := openStore(t)
+	type result struct {
+		names string
+		made  bool
+	}
+	results := make(chan result)
+	for range 4 {
+		go func() {
+			var r result
+			defer func() { results <- r }()
+			s, err := dkim.OpenStore(dir) // as another process has it
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer s.Close()
+			keys, made, err := s.Ensure("a.test", time.Now())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.made = made
+			for _, k := range keys {
+				text, err := dkim.Record(k.Private.Public())
+				r.names += text
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+	}
+	made, first := 0, ""
+	for i := range 4 {
+		r := <-results
+		if i == 0 {
+			first = r.names
+		}
+		if r.made {
+			made++
+		}
+		if r.names != first || first == "" {
+			t.Error("not everybody has the same keys")
+		}
+	}
+	if made != 1 {
+		t.Errorf("%d have made keys", made)
+	}
+}
