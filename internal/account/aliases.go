@@ -9,7 +9,8 @@ import (
 	"buzon/internal/tomlfile"
 )
 
-// An alias is another name for one or more local addresses.
+// An alias is another name for one or more addresses. Members in domains that
+// are not ours are kept as they are written; the others are folded.
 type alias struct {
 	members []key
 	at      tomlfile.Problem // the alias' place in its file
@@ -81,10 +82,13 @@ func parseMembers(list []string, domain string, doms domains) ([]key, error) {
 		if err != nil {
 			return nil, fmt.Errorf("member %q: %w", m, err)
 		}
+		k := keyOf(a)
 		if _, ours := doms[a.Domain]; !ours {
-			return nil, fmt.Errorf("member %q is outside our domains: forwarding outside is not offered yet, name local addresses", m)
+			if k = key(a.Local + "@" + a.Domain); a.String() != string(k) || strings.HasPrefix(a.Domain, "[") {
+				return nil, fmt.Errorf("member %q: mail is forwarded to plain addresses in domains only", m)
+			}
 		}
-		if k := keyOf(a); !slices.Contains(members, k) {
+		if !slices.Contains(members, k) {
 			members = append(members, k)
 		}
 	}

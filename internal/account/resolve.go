@@ -14,19 +14,35 @@ type Target struct {
 	Via     smtp.Address // the address that was resolved, before aliases
 }
 
+// Route is where mail for an address goes.
+type Route struct {
+	Targets []Target       // accounts, each once
+	Outside []smtp.Address // to be forwarded to, each once
+}
+
 // Resolve returns the accounts that mail for a goes to, each once, at least
 // one. The error is ErrNotLocal or ErrNoSuchUser.
 func (d *Directory) Resolve(a smtp.Address) ([]Target, error) {
+	route, err := d.Route(a)
+	if err == nil && len(route.Targets) == 0 {
+		err = ErrNoSuchUser
+	}
+	return route.Targets, err
+}
+
+// Route returns everything that mail for a goes to, at least one account or
+// address. The error is ErrNotLocal or ErrNoSuchUser.
+func (d *Directory) Route(a smtp.Address) (Route, error) {
 	s := d.snapshot()
 	r := resolver{s: s, via: a}
 	dom, ours := s.domains[strings.ToLower(a.Domain)]
 	switch {
 	case ours:
 		r.address(keyOf(a), a.Local)
-		if len(r.targets) == 0 {
+		if !r.found() {
 			r.role(a.Local, dom)
 		}
-		if len(r.targets) == 0 && dom.catchAll != "" {
+		if !r.found() && dom.catchAll != "" {
 			r.address(dom.catchAll, dom.catchAll.local())
 		}
 	case d.isHost(a):
@@ -36,12 +52,12 @@ func (d *Directory) Resolve(a smtp.Address) ([]Target, error) {
 		r.role(a.Local, domain{})
 	}
 	switch {
-	case len(r.targets) > 0:
-		return r.targets, nil
+	case r.found():
+		return Route{r.targets, r.outside}, nil
 	case ours || strings.EqualFold(a.Domain, d.hostname):
-		return nil, ErrNoSuchUser
+		return Route{}, ErrNoSuchUser
 	}
-	return nil, ErrNotLocal
+	return Route{}, ErrNotLocal
 }
 
 // Separator is what stands between user and detail in a local part.
@@ -76,11 +92,20 @@ type resolver struct {
 	via     smtp.Address
 	seen    []key // aliases on the way and behind us: none is followed twice
 	targets []Target
+	outside []smtp.Address
 }
+
+func (r *resolver) found() bool { return len(r.targets)+len(r.outside) > 0 }
 
 // address adds what k leads to. written is its local part before folding.
 func (r *resolver) address(k key, written string) {
 	if len(r.seen) > maxMembers {
+		return
+	}
+	if _, ours := r.s.domains[k.domain()]; !ours {
+		if a := k.address(); !slices.Contains(r.outside, a) && len(r.outside) < maxMembers {
+			r.outside = append(r.outside, a)
+		}
 		return
 	}
 	base, detail := r.s.split(k, written)
@@ -92,7 +117,8 @@ func (r *resolver) address(k key, written string) {
 		r.seen = append(r.seen, name)
 		for _, member := range a.members {
 			local := member.local()
-			if _, own := r.s.split(member, local); own == "" && detail != "" && name == base {
+			_, ours := r.s.domains[member.domain()]
+			if _, own := r.s.split(member, local); ours && own == "" && detail != "" && name == base {
 				local += r.s.separator + detail
 				member = key(fold(local) + "@" + member.domain())
 			}
@@ -147,7 +173,7 @@ func (s *snapshot) split(k key, written string) (base key, detail string) {
 func (s *snapshot) exists(k key) bool {
 	r := resolver{s: s}
 	r.address(k, k.local())
-	return len(r.targets) > 0
+	return r.found()
 }
 
 func (s *snapshot) firstDomain() domain {

@@ -182,7 +182,7 @@ func TestBadAliases(t *testing.T) {
 		{"info = \"ana\"", "aliases/buzon.test.toml:1: info: this is a string"},
 		{"\ninfo = []", "aliases/buzon.test.toml:2: info: an alias needs at least one member"},
 		{"a = [\"b\"]\nb = [\"c\"]\nc = [\"a\"]", "aliases/buzon.test.toml:1: a: the alias leads back to itself or goes too deep: a@buzon.test → b@buzon.test → c@buzon.test → a@buzon.test"},
-		{"x = [\"ana@far.test\"]", "aliases/buzon.test.toml:1: x: member \"ana@far.test\" is outside our domains"},
+		{"x = [\"ana@[192.0.2.1]\"]", "aliases/buzon.test.toml:1: x: member \"ana@[192.0.2.1]\": mail is forwarded to plain addresses in domains only"},
 		{"sales.team = [\"ana\"]", "aliases/buzon.test.toml:1: sales: "},
 		{"Info = [\"ana\"]\ninfo = [\"ana\"]", "twice"},
 		{"\"a b\" = [\"ana\"]", "must not contain ' '"},
@@ -268,5 +268,44 @@ func TestAliasCommands(t *testing.T) {
 	text, _ := os.ReadFile(filepath.Join(h.dir, "aliases/buzon.test.toml"))
 	if got, want := string(text), "# mine\nteam = [\"luis@buzon.test\"]\n\n# last\n"; got != want {
 		t.Errorf("the file is %q\nwant %q", got, want)
+	}
+}
+
+// TestForwards: members in other domains are where mail goes too, as they are
+// written, and they own nothing.
+func TestForwards(t *testing.T) {
+	h := newHouse(t, nil)
+	h.add("ana@buzon.test")
+	for _, alias := range [][]string{{"away@buzon.test", "Eva.M@far.test"}, {"both@buzon.test", "ana", "Eva.M@far.test"}, {"top@buzon.test", "both", "away", "x@other.test"}} {
+		if err := h.AddAlias(t.Context(), parse(t, alias[0]), alias[1:]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct{ address, accounts, outside string }{
+		{"away@buzon.test", "", "Eva.M@far.test"},
+		{"away+x@buzon.test", "", "Eva.M@far.test"},
+		{"both@buzon.test", "ana@buzon.test", "Eva.M@far.test"},
+		{"top@buzon.test", "ana@buzon.test", "Eva.M@far.test x@other.test"},
+	} {
+		route, err := h.Route(parse(t, tt.address))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var accounts, outside []string
+		for _, target := range route.Targets {
+			accounts = append(accounts, string(target.Account))
+		}
+		for _, a := range route.Outside {
+			outside = append(outside, a.String())
+		}
+		if strings.Join(accounts, " ") != tt.accounts || strings.Join(outside, " ") != tt.outside {
+			t.Errorf("%s: accounts %q, outside %q", tt.address, accounts, outside)
+		}
+	}
+	if _, err := h.Resolve(parse(t, "away@buzon.test")); !errors.Is(err, account.ErrNoSuchUser) {
+		t.Errorf("accounts of an alias that only leads outside: %v", err)
+	}
+	if h.Owns("ana@buzon.test", parse(t, "away@buzon.test")) || !h.Owns("ana@buzon.test", parse(t, "both@buzon.test")) {
+		t.Error("who may send as the alias")
 	}
 }
