@@ -121,6 +121,11 @@ type Verdict struct {
 	// Results is the value of Authentication-Results, for a seal.
 	Results string
 	Chain   arc.Chain // to be sealed when the message is forwarded
+	BodyAt  int64     // where the body begins, in octets
+	// Authors are the domains that the message may be from; Proven reports
+	// that it is from the only one of them.
+	Authors []string
+	Proven  bool
 }
 
 // findings is what the checks of one message have found.

@@ -2,6 +2,7 @@ package mx
 
 import (
 	"fmt"
+	"strings"
 
 	"buzon/internal/smtp"
 	"buzon/mx/dkim"
@@ -11,7 +12,10 @@ import (
 
 // decide turns findings into a verdict, and tells who collects reports.
 func (j *Judge) decide(f *findings) Verdict {
-	v := Verdict{Chain: f.chain}
+	v := Verdict{Chain: f.chain, BodyAt: f.bodyAt, Authors: f.doubtful, Proven: f.proven()}
+	if f.author != "" {
+		v.Authors = []string{f.author}
+	}
 	v.Action, v.Reply, v.Reason = j.action(f)
 	v.Results = j.results(f, v.Action)
 	v.Fields = fmt.Appendf(nil, "Authentication-Results: %s\r\n%s", v.Results, j.receivedSPF(f))
@@ -80,6 +84,23 @@ func (j *Judge) atMost(a Action, reply *smtp.Reply, reason string) (Action, *smt
 func (f *findings) signed() bool {
 	for _, s := range f.signatures {
 		if s.Result == dkim.Pass {
+			return true
+		}
+	}
+	return false
+}
+
+// proven reports whether the author's domain, exactly, has signed the message
+// or allowed its host to send it, or DMARC has passed.
+func (f *findings) proven() bool {
+	if f.author == "" {
+		return false
+	}
+	if f.policy != nil && f.outcome.Result == dmarc.ResultPass || f.from.Result == spf.Pass && strings.EqualFold(f.from.Domain, f.author) {
+		return true
+	}
+	for _, s := range f.signatures {
+		if s.Result == dkim.Pass && s.Domain == f.author {
 			return true
 		}
 	}

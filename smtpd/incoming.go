@@ -59,19 +59,24 @@ func (in *incoming) recipient(t *transaction, to smtp.Address) error {
 	if ip, ok := to.LiteralIP(); ok && ip == t.s.c.local && mustExist(to.Local) {
 		to.Domain = in.cfg.Hostname // RFC 5321 4.5.1
 	}
-	targets, err := in.cfg.Directory.Resolve(to)
+	route, err := in.cfg.Directory.Route(to)
 	switch {
 	case errors.Is(err, account.ErrNotLocal):
 		return smtp.NoRelay
+	case errors.Is(err, account.ErrNoSuchUser) && in.cfg.Forward != nil && in.cfg.Directory.IsLocalDomain(to.Domain):
+		return in.sendBack(t, to)
 	case errors.Is(err, account.ErrNoSuchUser):
 		return in.noSuchUser(t.s.c)
 	case err != nil:
 		return fmt.Errorf("resolve %s: %w", to, err)
 	}
-	if len(t.local) > 0 && (in.alone(targets) || in.alone([]account.Target{t.local[0].Target})) {
+	if len(t.local) > 0 && (in.alone(route.Targets) || in.alone([]account.Target{t.local[0].Target})) {
 		return replyAlone
 	}
-	return t.addLocal(to, targets)
+	if err := in.addForward(t, to, route.Outside); err != nil {
+		return err
+	}
+	return t.addLocal(to, route.Targets)
 }
 
 // alone reports whether a recipient must be the only one: a filter that may
@@ -116,7 +121,10 @@ func (t *transaction) addLocal(to smtp.Address, targets []account.Target) error 
 }
 
 func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, error) {
-	m, err := in.receive(content, in.editStranger)
+	m, err := in.receive(content, func(h *message.Header) (edit, error) {
+		t.marks = h.Values("Delivered-To")
+		return in.editStranger(h)
+	})
 	if err != nil {
 		return nil, receiveError(err)
 	}
@@ -129,15 +137,31 @@ func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, erro
 		return nil, verdict.Reply
 	}
 	trace := append(verdict.Fields, received(t, in.cfg.Hostname, t.s.c)...)
-	err = in.cfg.Local.Deliver(t.ctx, lda.Message{
-		ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: verdict.Action == mx.Junk,
-		Spam: spam(verdict), RemoteIP: t.s.c.ip.String(), Refusable: true,
-	}, t.local)
-	if err != nil {
-		return nil, err
+	done := "delivered as "
+	var local *lda.Delivery
+	if len(t.local) > 0 {
+		local, err = in.cfg.Local.Stage(t.ctx, lda.Message{
+			ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: verdict.Action == mx.Junk,
+			Spam: spam(verdict), RemoteIP: t.s.c.ip.String(), Refusable: true,
+		}, t.local)
+		if err != nil {
+			return nil, err
+		}
+		defer local.Discard()
+	}
+	if len(t.away) > 0 {
+		if err := in.forward(t, verdict, trace, m); err != nil {
+			return nil, err
+		}
+		done = "accepted as "
+	}
+	if local != nil {
+		if err := local.Commit(t.ctx); err != nil {
+			return nil, err
+		}
 	}
 	t.s.c.accepted()
-	return smtp.NewReply(250, [3]int{2, 0, 0}, "delivered as "+t.id), nil
+	return smtp.NewReply(250, [3]int{2, 0, 0}, done+t.id), nil
 }
 
 // spam is what filters are told of a verdict.

@@ -43,6 +43,7 @@ type Config struct {
 	Conns       *limit.Conns
 	Judge       Judge   // of port 25; nil believes everybody
 	Signing     Signing // of submission; nil does not ask
+	Forward     Forward // of port 25, with Spool; nil forwards nothing
 	Log         *slog.Logger
 
 	MaxSize       int64         // octets of a message; default 50 MiB

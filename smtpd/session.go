@@ -61,6 +61,10 @@ type transaction struct {
 	env      smtp.Envelope
 	local    []lda.Recipient
 	away     []smtp.Recipient // in other domains
+	// alias is the address of ours by which a stranger's message goes away;
+	// null when it is a notice that goes back to whom we have forwarded for.
+	alias smtp.Address
+	marks []string // Delivered-To of the message
 }
 
 func (s *Server) newSession(conn *gosmtp.Conn) (gosmtp.Session, error) {

@@ -71,23 +71,27 @@ func notOwned(a smtp.Address) *smtp.Reply {
 }
 
 func (sub *submission) recipient(t *transaction, to smtp.Address) error {
-	targets, err := sub.cfg.Directory.Resolve(to)
+	route, err := sub.cfg.Directory.Route(to)
+	outside := route.Outside
 	switch {
-	case err == nil && !t.env.NotBefore.IsZero():
+	case err == nil && len(route.Targets) > 0 && !t.env.NotBefore.IsZero():
 		return replyNoFuture
 	case err == nil:
-		return t.addLocal(to, targets)
 	case errors.Is(err, account.ErrNoSuchUser):
 		return smtp.NoSuchUser
-	case !errors.Is(err, account.ErrNotLocal):
+	case errors.Is(err, account.ErrNotLocal):
+		outside = []smtp.Address{to}
+	default:
 		return fmt.Errorf("resolve %s: %w", to, err)
 	}
-	if ok, _ := sub.cfg.Rate.Take(string(t.s.account.ID), 1); !ok {
+	if ok, _ := sub.cfg.Rate.Take(string(t.s.account.ID), len(outside)); len(outside) > 0 && !ok {
 		t.s.c.log().Warn("account sends too much", "user", t.s.c.user)
 		return replyTooFast
 	}
-	t.away = append(t.away, smtp.Recipient{Address: to, Original: t.s.rcpt.original, Notify: t.s.rcpt.notify})
-	return nil
+	for _, a := range outside {
+		t.away = append(t.away, smtp.Recipient{Address: a, Original: t.s.rcpt.original, Notify: t.s.rcpt.notify})
+	}
+	return t.addLocal(to, route.Targets)
 }
 
 // accept writes the local copies, gives the message to the spool, and only

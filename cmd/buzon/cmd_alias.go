@@ -20,8 +20,9 @@ func aliasCommands() []command {
 			short: "Make an alias, or add members to one",
 			long: `
 Mail for ALIAS goes to every MEMBER: addresses of accounts or of other aliases
-here. A MEMBER without a domain is in the domain of ALIAS. The members may send
-under the alias' address. Members at other hosts are not possible.`,
+here, or of people at other hosts, to whom it is forwarded. A MEMBER without a
+domain is in the domain of ALIAS. The members that are accounts here may send
+under the alias' address.`,
 			setup: func(fs *flag.FlagSet) runner {
 				file := newConfigFlag(fs)
 				return func(ctx context.Context, std streams, operands []string) error {

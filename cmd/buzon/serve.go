@@ -96,6 +96,7 @@ type host struct {
 	store      *maildir.Store
 	keys       *dkim.Store
 	scripts    *sieve.Library
+	forwarder  *mx.Forwarder
 	resolver   *dns.Client
 	client     *mx.Client
 	queue      *queue.Queue
@@ -226,11 +227,17 @@ func (h *host) openOutbound() error {
 		return configError{err}
 	}
 
+	secret, err := forwardSecret(cfg.Data)
+	if err != nil {
+		return err
+	}
+	h.forwarder = mx.NewForwarder(mx.ForwarderConfig{Secret: secret, Keys: h.keys, SigningDomain: h.signs})
+
 	queueCfg := cfg.queueConfig()
 	queueCfg.Sender = mx.NewSigner(mx.SignerConfig{
 		Next: h.client, Keys: h.keys, SigningDomain: h.signs, IsLocal: h.accounts.IsLocalDomain, Log: h.log,
 	})
-	queueCfg.Notifier = h.local()
+	queueCfg.Notifier = notices{h, h.local()}
 	queueCfg.LocalDomain = h.accounts.IsLocalDomain
 	queueCfg.Log = h.log
 	if h.queue, err = queue.Open(queueCfg); err != nil {
@@ -330,6 +337,7 @@ func (h *host) openServers() error {
 	incoming.Conns = conns(cfg.Limits.SMTPConnections)
 	incoming.MaxRecipients = cfg.Limits.Recipients
 	incoming.Judge = h.judge()
+	incoming.Forward, incoming.Spool = h.forwarder, h.queue
 	h.incoming = smtpd.NewIncoming(incoming)
 
 	submission := base
