@@ -180,7 +180,13 @@ func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int) (*Parsed, er
 		if end == 0 {
 			return nil, nil
 		}
-		header := appendCRLF(make([]byte, 0, end+end/16), raw[:end], false)
+		header := raw[:end]
+		var lines lineCounter
+		if lines.count(header); lines.bare > 0 {
+			text := buffers.get(end + int(lines.bare))
+			defer buffers.put(text)
+			header = appendCRLF(text[:0], header, false)
+		}
 		p := &Parsed{Depth: ParseHeader}
 		p.setHeader(message.ParseEnvelope(header), header, false)
 		return p, nil
@@ -203,12 +209,12 @@ func headerEnd(b []byte) int {
 
 // setHeader fills in what the header tells. cut: it is not all of it.
 func (p *Parsed) setHeader(env *message.Envelope, raw []byte, cut bool) {
-	p.Envelope = env.Append(nil)
-	header := bytes.TrimSuffix(cachedFields.Append(nil, raw), []byte("\r\n"))
+	p.Envelope = env.Append(make([]byte, 0, 512))
+	header := bytes.TrimSuffix(cachedFields.Append(make([]byte, 0, 1024), raw), []byte("\r\n"))
 	if len(header) > 0 && !bytes.HasSuffix(header, []byte("\r\n")) {
 		header = append(header, '\r', '\n')
 	}
-	p.keys = appendSortKeys(nil, env, header)
+	p.keys = appendSortKeys(make(encoder, 0, 256), env, header)
 	if len(header) > maxCachedHeader {
 		header, cut = nil, true
 	}

@@ -104,7 +104,7 @@ func (h *TextHits) Of(uid UID) TextVerdict {
 }
 
 // textGatherers is how many searches put what they read into an index at a time:
-// each takes up to 40 MiB.
+// each takes up to 40 MiB with its buffers.
 const textGatherers = 2
 
 // TextWorth is how many messages are worth a segment: fewer are read in no time.

@@ -9,9 +9,9 @@ import (
 // MaxMessages is how many messages a segment may have: their numbers take two bytes.
 const MaxMessages = 1<<16 - 1
 
-// BuildSize is how many trigrams of messages a Builder should hold: 16 MiB, and as
-// much again while it writes.
-const BuildSize = 2 << 20
+// BuildSize is how many trigrams of messages a Builder should hold: 8 MiB, and as much
+// again while it writes.
+const BuildSize = 1 << 20
 
 // A Builder gathers messages for a segment. It is for one goroutine.
 type Builder struct {
