@@ -181,7 +181,7 @@ func BenchmarkLoadSnapshot1M(b *testing.B) {
 	}
 	load := func(b *testing.B, trusted func(fileStamp) bool) {
 		for b.Loop() {
-			h, blocks, uids, err := readSnapshot(dir, 1, trusted)
+			h, blocks, uids, err := readSnapshot(dir, 1, durable.File.Map, trusted)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -192,7 +192,7 @@ func BenchmarkLoadSnapshot1M(b *testing.B) {
 	}
 	b.Run("load", func(b *testing.B) { load(b, func(fileStamp) bool { return true }) })
 	b.Run("check", func(b *testing.B) { load(b, func(fileStamp) bool { return false }) })
-	h, blocks, uids, err := readSnapshot(dir, 1, func(fileStamp) bool { return true })
+	h, blocks, uids, err := readSnapshot(dir, 1, durable.File.Map, func(fileStamp) bool { return true })
 	if err != nil {
 		b.Fatal(err)
 	}

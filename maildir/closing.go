@@ -30,6 +30,7 @@ func (m *Mailbox) closingStamps() (diskView, bool) {
 	if err := m.lookAndMerge(context.Background()); err != nil || !m.disk.scanned || len(m.absent) > 0 || len(m.doubles) > 0 {
 		return diskView{}, false
 	}
+	m.young.adult(m.user.store.diskTime)
 	v, err := m.stamps()
 	if err != nil || m.racy(v.newStamp) || m.racy(v.curStamp) {
 		return v, false

@@ -109,7 +109,7 @@ func (x *index) load() (l loaded, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return l, err
 	}
-	head, blocks, uids, err := readSnapshot(x.dir, x.gen, x.trust(m.lastWords(data), false))
+	head, blocks, uids, err := readSnapshot(x.dir, x.gen, m.user.store.mapFile, x.trust(m.lastWords(data), false))
 	if err != nil {
 		return l, err
 	}
@@ -266,7 +266,7 @@ func (x *index) removeGeneration(gen uint64) {
 // use makes a snapshot that was written the one that is served.
 func (x *index) use(gen uint64, old *State) error {
 	m := x.mailbox
-	head, blocks, uids, err := readSnapshot(x.dir, gen, x.trust(nil, true))
+	head, blocks, uids, err := readSnapshot(x.dir, gen, m.user.store.mapFile, x.trust(nil, true))
 	if err != nil {
 		return err
 	}

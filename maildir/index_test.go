@@ -173,3 +173,61 @@ func TestParsedSurvivesRestart(t *testing.T) {
 		}
 	}
 }
+
+// Files of the index that somebody truncates while we serve from them cost a scan at
+// the next open, and nothing at this moment.
+func TestIndexTruncatedWhileServed(t *testing.T) {
+	h := newHarness(t).open()
+	h.append(h.inbox, 1000, FlagSeen)
+	h.restart()
+	if err := h.inbox.lockedCompact(); err != nil { // so that all of them are in the snapshot
+		t.Fatal(err)
+	}
+	for _, uid := range []UID{3, 700} {
+		if _, err := h.inbox.Parsed(h.ctx(), uid, ParseAll); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.restart()
+	if s := h.inbox.State(); s.blocks[0].mapped == nil {
+		t.Fatal("nothing is mapped: the test shows nothing")
+	}
+	if p := h.inbox.parseFile().get(h.inbox.State(), 699); p == nil {
+		t.Fatal("nothing is cached: the test shows nothing")
+	}
+	files, err := filepath.Glob(filepath.Join(h.indexDir(), "*"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	for _, name := range files {
+		if fi, err := os.Stat(name); err == nil && fi.Mode().IsRegular() {
+			if err := os.Truncate(name, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	look := func() {
+		t.Helper()
+		s := h.sync(h.inbox)
+		h.invariants(s)
+		if s.Len() != 1000 || s.Message(699).UID != 700 {
+			t.Errorf("%d messages, row 699 is %d", s.Len(), s.Message(699).UID)
+		}
+		if h.read(h.inbox, 700) != testMessage(699) {
+			t.Error("message 700 is another one")
+		}
+		if p, err := h.inbox.Parsed(h.ctx(), 700, ParseAll); err != nil || len(p.Envelope) == 0 {
+			t.Errorf("parsed: %+v, %v", p, err)
+		}
+	}
+	look()
+	if _, err := h.inbox.Store(h.ctx(), []UID{3}, Change{Op: Add, Flags: FlagFlagged}); err != nil {
+		t.Error(err)
+	}
+	look()
+	h.restart()
+	look()
+	if f := h.inbox.State().Message(2).Flags; f != FlagSeen|FlagFlagged {
+		t.Errorf("message 3 has %v", f)
+	}
+}

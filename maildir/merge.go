@@ -278,7 +278,7 @@ func (m *Mailbox) sameFile(d *draft, i int, a *arrival) bool {
 	}
 	size, date := b.loadStored(r), b.loadDate(r)
 	return (size < 0 || size == in.Size) && (date == unknownDate || date == in.Mtime/1e9) &&
-		in.Btime != 0 && (in.Btime <= m.lastConfirmed || in.Btime == m.young[d.uids[i]])
+		in.Btime != 0 && (in.Btime < m.lastConfirmed || in.Btime == m.young[d.uids[i]])
 }
 
 // youngFiles are the birth times of messages' files that were born after the last
@@ -287,7 +287,7 @@ func (m *Mailbox) sameFile(d *draft, i int, a *arrival) bool {
 type youngFiles map[UID]int64
 
 func (y *youngFiles) put(a *arrival, confirmed int64) {
-	if a.stat.Btime <= confirmed {
+	if a.stat.Btime < confirmed {
 		return
 	}
 	if *y == nil {
@@ -296,10 +296,23 @@ func (y *youngFiles) put(a *arrival, confirmed int64) {
 	(*y)[a.uid] = a.stat.Btime
 }
 
+// adult waits until the disk's clock has gone on since the youngest file was born:
+// some milliseconds, where the mailbox is closed right after a message came.
+func (y youngFiles) adult(now func() int64) {
+	for _, born := range y {
+		for range 50 {
+			if now() > born {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
 // grow forgets the files that the last look has seen.
 func (y youngFiles) grow(confirmed int64) {
 	for uid, born := range y {
-		if born <= confirmed {
+		if born < confirmed {
 			delete(y, uid)
 		}
 	}

@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -107,12 +108,28 @@ func (p *parseFile) unmapAll() {
 	p.unmap = nil
 }
 
-// get returns what is known of row i; nil when nothing is. It points into the
-// mapped file.
-func (p *parseFile) get(s *State, i int) *Parsed {
+// get returns what is known of row i; nil when nothing is.
+func (p *parseFile) get(s *State, i int) (out *Parsed) {
 	if p == nil {
 		return nil
 	}
+	if !durable.Faultless(func() { out = p.find(s, i) }) {
+		p.giveUp()
+		return nil
+	}
+	return out
+}
+
+// giveUp is what becomes of a file that somebody cut short: the messages are parsed
+// again, and kept from the next open on.
+func (p *parseFile) giveUp() {
+	p.size.Store(0)
+	p.close()
+}
+
+// find is get where the whole of the file is still there. What it returns is a copy:
+// it may be read at any time.
+func (p *parseFile) find(s *State, i int) *Parsed {
 	sl := s.slot(i)
 	at := s.blocks[sl.block()].loadCached(sl.row()) - 1
 	if at < 0 {
@@ -132,7 +149,7 @@ func (p *parseFile) get(s *State, i int) *Parsed {
 	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(rec[4:]) {
 		return nil
 	}
-	return decodeParsed(payload, s.validity, s.uids[i])
+	return decodeParsed(bytes.Clone(payload), s.validity, s.uids[i])
 }
 
 // depth returns how much is known of row i, if that is anything. It does not check the
@@ -148,7 +165,12 @@ func (p *parseFile) depth(s *State, i int) (Depth, bool) {
 	if end <= at+logFixed {
 		return 0, false
 	}
-	return Depth(data[at+logFixed]), true
+	var depth Depth
+	if !durable.Faultless(func() { depth = Depth(data[at+logFixed]) }) {
+		p.giveUp()
+		return 0, false
+	}
+	return depth, true
 }
 
 // encode makes the record of a message.

@@ -285,9 +285,12 @@ func column[T any](p *[]byte) []T {
 	return c
 }
 
+// mapFunc is how a file is mapped, as durable.Mapper.Map does.
+type mapFunc func(f durable.File, size int) (data []byte, release func(), err error)
+
 // readSnapshot maps a snapshot and returns its head, blocks and UIDs; whatever is
 // wrong with the file is errIndex. A file that is trusted is not read for it.
-func readSnapshot(dir durable.Dir, gen uint64, trusted func(fileStamp) bool) (*snapshotHead, []*block, []UID, error) {
+func readSnapshot(dir durable.Dir, gen uint64, mapFile mapFunc, trusted func(fileStamp) bool) (*snapshotHead, []*block, []UID, error) {
 	f, err := dir.Open(snapshotName(gen))
 	if err != nil {
 		return nil, nil, nil, err
@@ -297,8 +300,12 @@ func readSnapshot(dir durable.Dir, gen uint64, trusted func(fileStamp) bool) (*s
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	data, unmap, err := f.Map(int(in.Size))
+	data, unmap, err := mapFile(f, int(in.Size))
 	if err != nil {
+		return nil, nil, nil, err
+	}
+	if in, err = f.Stat(); err != nil { // now that nobody can change it
+		unmap()
 		return nil, nil, nil, err
 	}
 	h, blocks, uids, err := parseSnapshot(data, trusted(stampOf(in)))

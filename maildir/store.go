@@ -65,6 +65,8 @@ type Store struct {
 	background sync.WaitGroup
 	watch      *watcher // nil where inotify cannot be had
 	watching   sync.Once
+	mapper     *durable.Mapper
+	mapping    sync.Once
 	serial     atomic.Uint64
 
 	mu     sync.Mutex
@@ -106,6 +108,7 @@ func Open(cfg Config) (*Store, error) {
 		}
 	}
 	s.boot = durable.BootID()
+	s.mapper = durable.NewMapper()
 	s.namer = newNamer(s.now, s.cfg.Host)
 	s.gatherers = make(chan struct{}, textGatherers)
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -230,6 +233,12 @@ func (s *Store) startWatching() {
 		}
 		s.background.Go(s.poll)
 	})
+}
+
+// mapFile maps a file of an index, which others may truncate meanwhile.
+func (s *Store) mapFile(f durable.File, size int) (data []byte, release func(), err error) {
+	s.mapping.Do(func() { s.background.Go(func() { s.mapper.Run(s.ctx) }) })
+	return s.mapper.Map(f, size)
 }
 
 // poll looks at the mailboxes with listeners that have no working watch, and at

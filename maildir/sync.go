@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"buzon/internal/durable"
+
+	"golang.org/x/sys/unix"
 )
 
 // How a mailbox learns what is on disk.
@@ -158,12 +160,13 @@ func (m *Mailbox) checkFolder() error {
 // look returns what differs on disk from the state, and whether it is exact.
 func (m *Mailbox) look() (found *findings, exact bool, err error) {
 	if m.disk.live {
+		taken := m.user.store.diskTime() // before what the events tell
 		q := m.user.store.watch.drain(m)
 		if !q.lost {
 			found = m.newFindings()
 			found.apply(append(m.held, q.events...))
 			m.held = nil
-			m.disk.confirmed = m.user.store.now().UnixNano()
+			m.disk.confirmed = taken
 			return found, true, nil
 		}
 		// Events are missing, or new/ or cur/ is another directory now.
@@ -249,6 +252,16 @@ func (m *Mailbox) scan() (found *findings, exact bool, err error) {
 	return found, false, nil
 }
 
+// diskTime is now by the clock that the kernel stamps files with, ns: a file that is
+// made from here on is not older.
+func (s *Store) diskTime() int64 {
+	var ts unix.Timespec
+	if s.cfg.MailDir != nil || unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &ts) != nil {
+		return s.now().UnixNano()
+	}
+	return ts.Nano()
+}
+
 func (m *Mailbox) stamps() (v diskView, err error) {
 	if v.newStamp, err = m.stamp(m.dir.new); err != nil {
 		return v, err
@@ -258,7 +271,7 @@ func (m *Mailbox) stamps() (v diskView, err error) {
 }
 
 func (m *Mailbox) stamp(d durable.Dir) (dirStamp, error) {
-	taken := m.user.store.now().UnixNano()
+	taken := m.user.store.diskTime()
 	in, err := d.Self()
 	if err == nil && in.Nlink == 0 {
 		err = fs.ErrNotExist // removed while we hold it
