@@ -29,7 +29,7 @@ func commands() []command {
 		[]command{serveCommand(), configCheckCommand()},
 		accountCommands(), appPasswordCommands(), aliasCommands(), domainCommands(), queueCommands(), maildirCommands(),
 		importCommands(), exportCommands(),
-		[]command{dnsCommand(), undeleteCommand()}, importCommands(), exportCommands(), []command{healthCommand(), versionCommand()},
+		[]command{dnsCommand(), reportCommand(), undeleteCommand()}, importCommands(), exportCommands(), []command{healthCommand(), versionCommand()},
 	)
 }
 
