@@ -21,6 +21,7 @@ type matching struct {
 	s     *session
 	key   searchKey
 	reads textReading
+	parts spans        // what to look at, in batches
 	next  atomic.Int64 // batch that nobody has taken yet
 	found [][]int      // by batch
 
@@ -31,7 +32,11 @@ type matching struct {
 // matching returns the indices of the messages that match, in order.
 func (s *session) matching(r *request, key searchKey) ([]int, error) {
 	n := s.view.len()
-	m := &matching{s: s, key: key, found: make([][]int, (n+matchBatch-1)/matchBatch)}
+	m := &matching{s: s, key: key, parts: batches(spans{{0, n}})}
+	if key.within != nil {
+		m.parts = batches(key.within(s.view))
+	}
+	m.found = make([][]int, len(m.parts))
 	m.reads.box, m.reads.state = s.view.box, s.view.state
 	var helpers sync.WaitGroup
 	if key.cost >= costHeader {
@@ -54,6 +59,17 @@ func (s *session) matching(r *request, key searchKey) ([]int, error) {
 		all = append(all, found...)
 	}
 	return all, nil
+}
+
+// batches cuts spans into pieces of at most matchBatch messages.
+func batches(ss spans) spans {
+	cut := make(spans, 0, ss.len()/matchBatch+len(ss))
+	for _, s := range ss {
+		for lo := s.lo; lo < s.hi; lo += matchBatch {
+			cut = append(cut, span{lo, min(lo+matchBatch, s.hi)})
+		}
+	}
+	return cut
 }
 
 // crashError is a panic in a goroutine that is not the session's own, which is where it must end.
@@ -79,7 +95,7 @@ func (m *matching) work(p *progress) {
 			return
 		}
 		if p != nil && k%4 == 0 {
-			if err := p.at(b * matchBatch); err != nil {
+			if err := p.at(m.parts[b].lo); err != nil {
 				m.fail(err)
 				return
 			}
@@ -103,7 +119,7 @@ func (m *matching) fail(err error) {
 
 func (m *matching) batch(c *candidate, b int) error {
 	v := m.s.view
-	for i := b * matchBatch; i < min((b+1)*matchBatch, v.len()); i++ {
+	for i := m.parts[b].lo; i < m.parts[b].hi; i++ {
 		c.i = i
 		c.m, c.at = v.row(i)
 		if m.key.cost > costIndex {

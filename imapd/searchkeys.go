@@ -16,6 +16,8 @@ import (
 type searchKey struct {
 	cost  int
 	match func(*candidate) (bool, error)
+	// within, if set, returns the only messages of a view that can match.
+	within func(*view) spans
 }
 
 const (
@@ -65,11 +67,7 @@ func allOf(keys []searchKey) searchKey {
 		return keys[0]
 	}
 	slices.SortStableFunc(keys, func(a, b searchKey) int { return a.cost - b.cost })
-	cost := 0
-	for _, k := range keys {
-		cost = max(cost, k.cost)
-	}
-	return searchKey{cost, func(c *candidate) (bool, error) {
+	all := searchKey{match: func(c *candidate) (bool, error) {
 		for _, k := range keys {
 			if ok, err := k.match(c); !ok || err != nil {
 				return false, err
@@ -77,6 +75,13 @@ func allOf(keys []searchKey) searchKey {
 		}
 		return true, nil
 	}}
+	for _, k := range keys {
+		all.cost = max(all.cost, k.cost)
+		if all.within == nil {
+			all.within = k.within
+		}
+	}
+	return all
 }
 
 func (p *searchReader) key() searchKey {
@@ -97,7 +102,7 @@ func (p *searchReader) key() searchKey {
 		return searchKey{}
 	}
 	if k, ok := flagKeys[name]; ok {
-		return searchKey{costIndex, k}
+		return searchKey{cost: costIndex, match: k}
 	}
 	if k, ok := p.argumentKey(name); ok {
 		return k
@@ -211,13 +216,16 @@ func (p *searchReader) setKey(set wire.Set, uid bool) searchKey {
 		ss spans
 	}
 	var last atomic.Pointer[found] // goroutines share the key
-	return searchKey{costIndex, func(c *candidate) (bool, error) {
+	in := func(v *view) spans {
 		f := last.Load()
-		if v := c.s.view; f == nil || v != f.of || v.len() != f.n {
+		if f == nil || v != f.of || v.len() != f.n {
 			f = &found{v, v.len(), v.any(set, uid, saved)}
 			last.Store(f)
 		}
-		_, ok := slices.BinarySearchFunc(f.ss, c.i, func(sp span, i int) int {
+		return f.ss
+	}
+	return searchKey{cost: costIndex, within: in, match: func(c *candidate) (bool, error) {
+		_, ok := slices.BinarySearchFunc(in(c.s.view), c.i, func(sp span, i int) int {
 			switch {
 			case sp.hi <= i:
 				return -1
@@ -234,16 +242,16 @@ func (p *searchReader) keyword(want bool) searchKey {
 	name := p.r.SP().Flag()
 	if strings.EqualFold(name, forwarded) {
 		if want {
-			return searchKey{costIndex, hasFlag(maildir.FlagForwarded)}
+			return searchKey{cost: costIndex, match: hasFlag(maildir.FlagForwarded)}
 		}
-		return searchKey{costIndex, lacksFlag(maildir.FlagForwarded)}
+		return searchKey{cost: costIndex, match: lacksFlag(maildir.FlagForwarded)}
 	}
 	type found struct {
 		of  *maildir.State
 		bit maildir.KeywordSet
 	}
 	var last atomic.Pointer[found]
-	return searchKey{costIndex, func(c *candidate) (bool, error) {
+	return searchKey{cost: costIndex, match: func(c *candidate) (bool, error) {
 		f := last.Load()
 		if st := c.s.view.state; f == nil || st != f.of {
 			f = &found{st, keywordBit(st, name)}
@@ -265,7 +273,7 @@ func keywordBit(st *maildir.State, name string) maildir.KeywordSet {
 
 func (p *searchReader) size(match func(size, n int64) bool) searchKey {
 	n := p.r.SP().Number64()
-	return searchKey{costFile, func(c *candidate) (bool, error) {
+	return searchKey{cost: costFile, match: func(c *candidate) (bool, error) {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
 		}
@@ -296,7 +304,7 @@ func saveDate(c *candidate) (time.Time, bool, error) {
 // date compares days, whatever the time and the zone (RFC 9051 6.4.4).
 func (p *searchReader) date(cost int, of dateOf, match func(day, limit time.Time) bool) searchKey {
 	limit := p.r.SP().Date()
-	return searchKey{cost, func(c *candidate) (bool, error) {
+	return searchKey{cost: cost, match: func(c *candidate) (bool, error) {
 		t, ok, err := of(c)
 		if !ok || err != nil {
 			return false, err
@@ -314,7 +322,7 @@ func since(day, limit time.Time) bool  { return !day.Before(limit) }
 func (p *searchReader) within(older bool) searchKey {
 	seconds := p.r.SP().NZNumber()
 	limit := time.Now().Add(-time.Duration(seconds) * time.Second)
-	return searchKey{costFile, func(c *candidate) (bool, error) {
+	return searchKey{cost: costFile, match: func(c *candidate) (bool, error) {
 		t, ok, err := internalDate(c)
 		return ok && t.After(limit) != older, err
 	}}
@@ -338,12 +346,12 @@ func (p *searchReader) modSeq() searchKey {
 	least := maildir.ModSeq(p.r.Number64())
 	p.modseq = true
 	p.s.enableCondstore()
-	return searchKey{costIndex, func(c *candidate) (bool, error) { return c.m.ModSeq >= least, nil }}
+	return searchKey{cost: costIndex, match: func(c *candidate) (bool, error) { return c.m.ModSeq >= least, nil }}
 }
 
 func (p *searchReader) emailID() searchKey {
 	want := p.r.SP().AString()
-	return searchKey{costFile, func(c *candidate) (bool, error) {
+	return searchKey{cost: costFile, match: func(c *candidate) (bool, error) {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
 		}
@@ -353,7 +361,7 @@ func (p *searchReader) emailID() searchKey {
 
 func (p *searchReader) threadID() searchKey {
 	want := p.r.SP().AString()
-	return searchKey{costHeader, func(c *candidate) (bool, error) {
+	return searchKey{cost: costHeader, match: func(c *candidate) (bool, error) {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
 		}
@@ -364,7 +372,7 @@ func (p *searchReader) threadID() searchKey {
 
 func (p *searchReader) not() searchKey {
 	k := p.nested()
-	return searchKey{k.cost, func(c *candidate) (bool, error) {
+	return searchKey{cost: k.cost, match: func(c *candidate) (bool, error) {
 		ok, err := k.match(c)
 		return !ok && err == nil, err
 	}}
@@ -375,7 +383,7 @@ func (p *searchReader) or() searchKey {
 	if b.cost < a.cost {
 		a, b = b, a
 	}
-	return searchKey{b.cost, func(c *candidate) (bool, error) {
+	return searchKey{cost: b.cost, match: func(c *candidate) (bool, error) {
 		if ok, err := a.match(c); ok || err != nil {
 			return ok, err
 		}

@@ -62,7 +62,7 @@ func (p *searchReader) header(field string) searchKey {
 	cached := isCached(field)
 	k := &textKey{query: maildir.TextQuery{Needle: text, Headers: true, Field: field}}
 	indexed := maildir.SearchesField(field)
-	return searchKey{costHeader, func(c *candidate) (bool, error) {
+	return searchKey{cost: costHeader, match: func(c *candidate) (bool, error) {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
 		}
@@ -108,7 +108,7 @@ func sentDate(c *candidate) (time.Time, bool, error) {
 func (p *searchReader) contains(headers bool) searchKey {
 	text := message.NewNeedle(p.text())
 	k := &textKey{query: maildir.TextQuery{Needle: text, Headers: headers, Body: true}}
-	return searchKey{costBody, func(c *candidate) (bool, error) {
+	return searchKey{cost: costBody, match: func(c *candidate) (bool, error) {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
 		}
