@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -269,11 +270,22 @@ func fillMaildir(t testing.TB, dir string, n int) {
 			t.Fatal(err)
 		}
 	}
-	for i := range n {
-		text := fmt.Sprintf("From: a@far.test\r\nTo: %s\r\nSubject: number %08d\r\nMessage-ID: <%08d@far.test>\r\n\r\nText\r\n", benchAccount, i, i)
-		name := fmt.Sprintf("%d.M%dP77Q%d.host,S=%d,W=%d:2,%s", 1600000000+i/10, i%1000000, i, len(text), len(text), []string{"", "S", "RS"}[i%3])
-		if err := os.WriteFile(filepath.Join(dir, "cur", name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	const writers = 4
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for i := w; i < n; i += writers {
+				text := fmt.Sprintf("From: a@far.test\r\nTo: %s\r\nSubject: number %08d\r\nMessage-ID: <%08d@far.test>\r\n\r\nText\r\n", benchAccount, i, i)
+				name := fmt.Sprintf("%d.M%dP77Q%d.host,S=%d,W=%d:2,%s", 1600000000+i/10, i%1000000, i, len(text), len(text), []string{"", "S", "RS"}[i%3])
+				if err := os.WriteFile(filepath.Join(dir, "cur", name), []byte(text), 0o600); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
 	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // TestStoreBench prints what a large folder costs, ours beside Dovecot's on equal
-// trees, one after the other. `make bench-store` runs it. Its floors are those of
+// trees, row by row in turns. `make bench-store` runs it. Its floors are those of
 // a folder of a million messages.
 func TestStoreBench(t *testing.T) {
 	messages := fromEnv(t, "BUZON_BENCH_MESSAGES", 0)
@@ -28,113 +28,171 @@ func TestStoreBench(t *testing.T) {
 	}
 	t.Setenv("GODEBUG", "gctrace=1")
 	o := newOurs(t)
-	mine := measureStore(t, o, messages)
-	mine.heap = liveHeap(o.log.String())
-	o.stop(t)
-	os.RemoveAll(o.maildir())
-	theirs := measureStore(t, newDovecot(t), messages)
-	fmt.Printf("%d messages                            buzon      dovecot\n", messages)
-	for i, row := range mine.rows {
-		other := theirs.rows[i]
-		fmt.Printf("%-36s %12s %12s\n", row.what, row.took, other.took)
-		if row.took > other.took+time.Millisecond {
+	mine, theirs := &storeRun{peer: o, messages: messages}, &storeRun{peer: newDovecot(t), messages: messages}
+	for _, r := range []*storeRun{mine, theirs} {
+		fillMaildir(t, r.maildir(), messages)
+	}
+	theirs.peer.(*dovecot).own(t)
+	child.Command(t, 10*time.Minute, "sync").Run()
+	fmt.Printf("%d messages; load average %s\n%-36s %11s %11s %7s %10s %10s\n", messages, loadAverage(), "", "buzon", "dovecot", "ratio", "cpu", "cpu")
+	for _, row := range storeRows {
+		a, aCPU := mine.measure(t, row)
+		b, bCPU := theirs.measure(t, row)
+		note := ""
+		if row.floor > 0 && a > row.floor {
+			note = fmt.Sprintf("  floor %v", row.floor)
+			t.Errorf("%s: %v is above the floor of %v", row.what, a, row.floor)
+		}
+		if a > b+time.Millisecond {
+			note += "  behind"
 			t.Errorf("%s: slower than Dovecot", row.what)
 		}
-		if row.floor > 0 && row.took > row.floor {
-			t.Errorf("%s: %v is above the floor of %v", row.what, row.took, row.floor)
-		}
+		fmt.Printf("%-36s %11s %11s %6.2fx %10s %10s%s\n", row.what, a, b, float64(b)/float64(a), aCPU, bCPU, note)
 	}
-	fmt.Printf("%-36s %12d %12d\n", "getdents of cur/ in an unchanged open", mine.getdents, theirs.getdents)
-	fmt.Printf("%-36s %9d MB %9d MB\n", "resident, peak", mine.peak>>20, theirs.peak>>20)
-	fmt.Printf("%-36s %9d MB\n", "Go heap in use, highest", mine.heap)
+	o.stop(t)
+	heap := liveHeap(o.log.String())
+	fmt.Printf("%-36s %11d %11d\n", "getdents of cur/ in an unchanged open", mine.getdents, theirs.getdents)
+	fmt.Printf("%-36s %8d MB %8d MB\n", "resident, peak", mine.peak>>20, theirs.peak>>20)
+	fmt.Printf("%-36s %8d MB\nload average %s at the end\n", "Go heap in use, highest", heap, loadAverage())
 	if mine.getdents > 0 {
 		t.Errorf("an unchanged folder is scanned: %d getdents", mine.getdents)
 	}
-	if mine.heap > 50 {
-		t.Errorf("heap of %d MB", mine.heap)
+	if heap > 50 {
+		t.Errorf("heap of %d MB", heap)
 	}
 }
 
-type storeRow struct {
-	what        string
-	took, floor time.Duration
-}
-
-type storeFigures struct {
-	rows     []storeRow
+// storeRun is what one server is asked in turn; rows use what the rows before left.
+type storeRun struct {
+	peer
+	messages int
+	s        *imapSession
+	uid      int           // of a message whose file others renamed
+	worst    time.Duration // that another session waited
 	getdents int
 	peak     int64
-	heap     int // MB
 }
 
-func (f *storeFigures) add(what string, took, floor time.Duration) {
-	f.rows = append(f.rows, storeRow{what, took.Round(10 * time.Microsecond), floor})
+// storeRow is one line of the table.
+type storeRow struct {
+	what   string
+	floor  time.Duration
+	before func(t *testing.T, r *storeRun)
+	run    func(t *testing.T, r *storeRun) time.Duration
 }
 
-func measureStore(t *testing.T, p peer, messages int) *storeFigures {
-	f := &storeFigures{}
-	fillMaildir(t, p.maildir(), messages)
-	if d, ok := p.(*dovecot); ok {
-		d.own(t)
+// measure gives the time of a row and the processor time that the server took,
+// where its processes live long enough to be asked.
+func (r *storeRun) measure(t *testing.T, row storeRow) (took, cpu time.Duration) {
+	if row.before != nil {
+		row.before(t, r)
 	}
-	child.Command(t, 10*time.Minute, "sync").Run()
-	cur := filepath.Join(p.maildir(), "cur")
-	p.restart(t)
-	s := p.session(t)
-	f.add("first scan", s.timed("SELECT INBOX"), 5*time.Second)
-	s.end()
-	time.Sleep(2 * time.Second) // Dovecot trusts a directory that has been at rest
-
-	f.add("open, unchanged", best(3, func() time.Duration {
-		s := p.session(t)
-		defer s.end()
-		return s.timed("SELECT INBOX")
-	}), 20*time.Millisecond)
-	p.restart(t)
-	s = p.session(t)
-	f.add("open, unchanged, server restarted", s.timed("SELECT INBOX"), 0)
-	s.end()
-	p.restart(t)
-	s = p.session(t)
-	f.getdents = traceGetdents(t, p, cur, func() { s.do("SELECT INBOX") })
-	f.add("NOOP", best(20, func() time.Duration { return s.timed("NOOP") }), time.Millisecond)
-
-	name := someFile(t, cur)
-	rename(t, cur, name, toggledName(name))
-	f.add("NOOP after an outside change", s.timed("NOOP"), 0)
-	f.add("SEARCH UNSEEN", s.timed("SEARCH UNSEEN"), 0)
-	f.add("FETCH 1:* (FLAGS)", s.timed("FETCH 1:* (FLAGS)"), 0)
-	s.end()
-
-	p.restart(t)
-	if o, ok := p.(*ours); ok {
-		o.stop(t)
+	before := map[int]time.Duration{}
+	if o, ok := r.peer.(*ours); !ok || o.cmd != nil {
+		before = processorTime(r.pids())
 	}
-	name = someFile(t, cur)
-	rename(t, cur, name, toggledName(name))
-	if o, ok := p.(*ours); ok {
-		o.start(t)
+	took = row.run(t, r)
+	for pid, now := range processorTime(r.pids()) {
+		cpu += now - before[pid]
 	}
-	s = p.session(t)
-	f.add("open after an outside change", s.timed("SELECT INBOX"), 0)
+	return took.Round(10 * time.Microsecond), cpu
+}
 
-	// Others flag a thousand files under an open session, which reads the last of them.
-	uid := 0
-	entries, err := os.ReadDir(cur)
+var storeRows = []storeRow{
+	{what: "log in, first scan", floor: 5 * time.Second, before: restarted, run: func(t *testing.T, r *storeRun) time.Duration {
+		start := time.Now()
+		r.s = r.session(t)
+		r.s.do("SELECT INBOX")
+		return time.Since(start)
+	}},
+	{what: "open, unchanged", floor: 20 * time.Millisecond, before: func(_ *testing.T, r *storeRun) {
+		r.s.end()
+		time.Sleep(2 * time.Second) // Dovecot trusts a directory that has been at rest
+	}, run: func(t *testing.T, r *storeRun) time.Duration {
+		return best(3, func() time.Duration {
+			s := r.session(t)
+			defer s.end()
+			return s.timed("SELECT INBOX")
+		})
+	}},
+	{what: "open, unchanged, server restarted", floor: 20 * time.Millisecond, run: func(t *testing.T, r *storeRun) time.Duration {
+		return median(5, func() time.Duration {
+			reconnected(t, r)
+			defer r.s.end()
+			return opened(t, r)
+		})
+	}},
+	{what: "NOOP", floor: time.Millisecond, before: func(t *testing.T, r *storeRun) {
+		reconnected(t, r)
+		r.getdents = traceGetdents(t, r, r.cur(), func() { r.s.do("SELECT INBOX") })
+	}, run: func(_ *testing.T, r *storeRun) time.Duration {
+		return best(20, func() time.Duration { return r.s.timed("NOOP") })
+	}},
+	{what: "NOOP after an outside change", before: func(t *testing.T, r *storeRun) { r.toggle(t) }, run: command("NOOP")},
+	{what: "SEARCH UNSEEN", run: command("SEARCH UNSEEN")},
+	{what: "FETCH 1:* (FLAGS)", run: command("FETCH 1:* (FLAGS)")},
+	{what: "open after an outside change", before: func(t *testing.T, r *storeRun) {
+		r.s.end()
+		o, ok := r.peer.(*ours)
+		if ok {
+			o.stop(t)
+		}
+		r.toggle(t)
+		if ok {
+			o.start(t)
+		}
+		r.s = r.session(t)
+	}, run: opened},
+	{what: "BODY[] after 1000 outside flags", before: func(t *testing.T, r *storeRun) { r.toggleThousand(t) }, run: func(_ *testing.T, r *storeRun) time.Duration {
+		return r.s.timed("UID FETCH %d BODY.PEEK[]", r.uid)
+	}},
+	{what: "STORE of 50 000 messages", run: storeBesideAnother},
+	{what: "another session meanwhile, longest", floor: 200 * time.Millisecond, run: func(_ *testing.T, r *storeRun) time.Duration { return r.worst }},
+	{what: "NOOP after the own STORE", run: command("NOOP")},
+}
+
+func restarted(t *testing.T, r *storeRun) { r.restart(t) }
+
+func reconnected(t *testing.T, r *storeRun) {
+	r.restart(t)
+	r.s = r.session(t)
+}
+
+func opened(_ *testing.T, r *storeRun) time.Duration { return r.s.timed("SELECT INBOX") }
+
+func command(text string) func(*testing.T, *storeRun) time.Duration {
+	return func(_ *testing.T, r *storeRun) time.Duration { return r.s.timed("%s", text) }
+}
+
+func (r *storeRun) cur() string { return filepath.Join(r.maildir(), "cur") }
+
+// toggle flags one message as another program would.
+func (r *storeRun) toggle(t *testing.T) {
+	name := someFile(t, r.cur())
+	rename(t, r.cur(), name, toggledName(name))
+}
+
+// toggleThousand flags a thousand files under an open session, which will read the
+// last of them.
+func (r *storeRun) toggleThousand(t *testing.T) {
+	entries, err := os.ReadDir(r.cur())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries[:min(1000, len(entries))] {
-		rename(t, cur, e.Name(), toggledName(e.Name()))
+		rename(t, r.cur(), e.Name(), toggledName(e.Name()))
 		_, after, _ := strings.Cut(e.Name(), "P77Q")
 		n, _, _ := strings.Cut(after, ".")
-		uid, _ = strconv.Atoi(n)
+		r.uid, _ = strconv.Atoi(n)
+		r.uid++
 	}
-	f.add("BODY[] after 1000 outside flags", s.timed("UID FETCH %d BODY.PEEK[]", uid+1), 0)
+}
 
-	other := p.session(t)
+// storeBesideAnother is a large STORE while another session asks all the time.
+func storeBesideAnother(t *testing.T, r *storeRun) time.Duration {
+	other := r.session(t)
+	defer other.end()
 	other.do("SELECT INBOX")
-	var worst time.Duration
 	quit := make(chan struct{})
 	var asking sync.WaitGroup
 	asking.Go(func() {
@@ -143,20 +201,43 @@ func measureStore(t *testing.T, p peer, messages int) *storeFigures {
 			case <-quit:
 				return
 			default:
-				worst = max(worst, other.timed("UID SEARCH UID 7"))
+				r.worst = max(r.worst, other.timed("UID SEARCH UID 7"))
 			}
 		}
 	})
 	time.Sleep(50 * time.Millisecond)
-	f.add("STORE of 50 000 messages", s.timed("UID STORE 1:%d +FLAGS.SILENT (\\Answered)", min(50_000, messages)), 0)
-	f.peak = peakMemory(p.pids())
+	took := r.s.timed("UID STORE 1:%d +FLAGS.SILENT (\\Answered)", min(50_000, r.messages))
+	r.peak = peakMemory(r.pids())
 	close(quit)
 	asking.Wait()
-	f.add("another session meanwhile, longest", worst, 200*time.Millisecond)
-	other.end()
-	f.add("NOOP after the own STORE", s.timed("NOOP"), 0)
-	s.end()
-	return f
+	return took
+}
+
+// processorTime is what processes have used, user and system.
+func processorTime(pids []int) map[int]time.Duration {
+	used := map[int]time.Duration{}
+	for _, pid := range pids {
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		f := strings.Fields(rest)
+		if len(f) < 13 {
+			continue
+		}
+		for _, ticks := range f[11:13] {
+			n, _ := strconv.Atoi(ticks)
+			used[pid] += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	return used
+}
+
+func median(n int, measure func() time.Duration) time.Duration {
+	all := make([]time.Duration, n)
+	for i := range all {
+		all[i] = measure()
+	}
+	slices.Sort(all)
+	return all[n/2]
 }
 
 func best(n int, measure func() time.Duration) time.Duration {
