@@ -49,6 +49,7 @@ type Config struct {
 	MaxSize       int64         // octets of a message; default 50 MiB
 	MaxRecipients int           // of one message; default 100, for submission 200
 	Rate          *limit.Rate   // of recipients in other domains, by account; shared by the submission ports; default 2000 an hour
+	Recipients    *Recipients   // whom accounts write to; shared like Rate; nil: nobody watches
 	GreetingPause time.Duration // that strangers must keep silent for; default 100 ms, negative for none
 	Grace         time.Duration // for transactions in flight at the end; default 25 s
 }

@@ -89,6 +89,9 @@ func (sub *submission) recipient(t *transaction, to smtp.Address) error {
 		return replyTooFast
 	}
 	for _, a := range outside {
+		if r := sub.cfg.Recipients; r != nil && !r.usual(string(t.s.account.ID), a) {
+			t.env.Held = true
+		}
 		t.away = append(t.away, smtp.Recipient{Address: a, Original: t.s.rcpt.original, Notify: t.s.rcpt.notify})
 	}
 	return t.addLocal(to, route.Targets)
@@ -122,6 +125,7 @@ func (sub *submission) accept(t *transaction, content io.Reader) (*smtp.Reply, e
 		}
 		done = "queued as "
 		t.s.c.log().Info("submitted", "user", t.s.c.user, "id", id, "received", t.id, "recipients", len(env.To))
+		sub.watch(t, id)
 	}
 	if local != nil {
 		if err := local.Commit(t.ctx); err != nil {
@@ -135,13 +139,52 @@ func (sub *submission) accept(t *transaction, content io.Reader) (*smtp.Reply, e
 	return smtp.NewReply(250, [3]int{2, 0, 0}, done+id), nil
 }
 
+// watch learns from a message that was taken, or raises the alarm about it.
+func (sub *submission) watch(t *transaction, id string) {
+	r := sub.cfg.Recipients
+	switch user := string(t.s.account.ID); {
+	case r == nil:
+	case !t.env.Held:
+		r.remember(user, t.away)
+	default:
+		t.s.c.log().Warn("message is held: the account writes to too many new recipients", "user", user, "id", id)
+		if !r.alarm(user) {
+			return
+		}
+		if err := sub.warn(t.ctx, user, id); err != nil {
+			t.s.c.log().Error("postmaster is not told", "user", user, "err", err)
+		}
+	}
+}
+
+// warn tells postmaster of an account that may be stolen.
+func (sub *submission) warn(ctx context.Context, user, id string) error {
+	postmaster := smtp.Address{Local: "postmaster", Domain: sub.cfg.Hostname}
+	targets, err := sub.cfg.Directory.Resolve(postmaster)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("Date: %s\r\nFrom: Buzon <postmaster@%s>\r\nTo: <%s>\r\nSubject: %s writes to many new recipients\r\nMessage-ID: <%s@%[2]s>\r\nAuto-Submitted: auto-generated\r\n\r\n"+
+		"The account %[4]s has written to more recipients today that it never wrote to\r\nbefore than limits.new_recipients_per_day allows. Its password may be stolen.\r\n\r\n"+
+		"Such messages are held in the queue, the first one is %[6]s:\r\n\r\n"+
+		"  buzon queue list\r\n  buzon queue show %[6]s\r\n\r\n"+
+		"If all is well:        buzon queue release --from ADDRESS\r\n"+
+		"If it is stolen:       buzon account disable %[4]s\r\n                       buzon queue drop --from ADDRESS\r\n",
+		time.Now().Format(time.RFC1123Z), sub.cfg.Hostname, postmaster, user, rand.Text(), id)
+	var to []lda.Recipient
+	for _, target := range targets {
+		to = append(to, lda.Recipient{Target: target, To: postmaster})
+	}
+	return sub.cfg.Local.Deliver(ctx, lda.Message{ID: newID(), Content: strings.NewReader(text), Size: int64(len(text))}, to)
+}
+
 // confirm tells the sender of those who have got the message here, where he
 // asked for it (RFC 3461 4.1).
 func (sub *submission) confirm(t *transaction, m *spooled) error {
 	env := t.env
 	env.To = nil
 	for _, to := range t.env.To {
-		if to.Notify&smtp.NotifySuccess != 0 && !slices.ContainsFunc(t.away, func(a smtp.Recipient) bool { return a.Address == to.Address }) {
+		if to.Notify&smtp.NotifySuccess != 0 && slices.ContainsFunc(t.local, func(l lda.Recipient) bool { return l.To == to.Address }) {
 			env.To = append(env.To, to)
 		}
 	}

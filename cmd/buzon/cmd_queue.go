@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -21,11 +22,26 @@ import (
 func queueCommands() []command {
 	onIDs := func(name, short, long string, do func(spool, context.Context, string) error) command {
 		return command{
-			name: "queue " + name, operands: "ID...", short: short, long: long,
+			name: "queue " + name, operands: "[ID...]", short: short, long: long,
 			setup: func(fs *flag.FlagSet) runner {
 				file := newConfigFlag(fs)
+				from := fs.String("from", "", "all messages from this `address`, instead of IDs")
 				return func(ctx context.Context, std streams, ids []string) error {
+					if (*from == "") == (len(ids) == 0) {
+						return usageError{"buzon queue " + name, "name the messages, or their sender with --from"}
+					}
 					return withSpool(ctx, file, std, func(s spool) error {
+						if *from != "" {
+							list, err := s.List(ctx)
+							if err != nil {
+								return err
+							}
+							for _, m := range list {
+								if strings.EqualFold(m.From, *from) {
+									ids = append(ids, m.ID)
+								}
+							}
+						}
 						for _, id := range ids {
 							if err := do(s, ctx, id); err != nil {
 								return fmt.Errorf("%s: %w", id, err)

@@ -71,6 +71,7 @@ type limitsConfig struct {
 	Recipients           int        `toml:"recipients"`
 	SubmissionRecipients int        `toml:"submission_recipients"`
 	RecipientsPerHour    int        `toml:"recipients_per_hour"`
+	NewRecipientsPerDay  int        `toml:"new_recipients_per_day"`
 
 	SMTPConnections       int `toml:"smtp_connections"`
 	SubmissionConnections int `toml:"submission_connections"`
@@ -150,7 +151,7 @@ func defaults() *config {
 		},
 		Limits: limitsConfig{
 			MessageSize: 50 << 20,
-			Recipients:  100, SubmissionRecipients: 200, RecipientsPerHour: 2000,
+			Recipients:  100, SubmissionRecipients: 200, RecipientsPerHour: 2000, NewRecipientsPerDay: 500,
 			SMTPConnections: 500, SubmissionConnections: 500, IMAPConnections: 2000, WebConnections: 200,
 			ConnectionsPerAddress: 50, ConnectionsPerMinute: 300,
 			IMAPPerUser: 30, IMAPPerUserAddress: 15,

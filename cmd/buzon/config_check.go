@@ -130,7 +130,8 @@ func checkLimits(f *tomlfile.File, c *config) {
 	}
 	for name, n := range map[string]int{
 		"recipients": l.Recipients, "submission_recipients": l.SubmissionRecipients, "recipients_per_hour": l.RecipientsPerHour,
-		"smtp_connections": l.SMTPConnections, "submission_connections": l.SubmissionConnections, "imap_connections": l.IMAPConnections, "web_connections": l.WebConnections,
+		"new_recipients_per_day": l.NewRecipientsPerDay,
+		"smtp_connections":       l.SMTPConnections, "submission_connections": l.SubmissionConnections, "imap_connections": l.IMAPConnections, "web_connections": l.WebConnections,
 		"connections_per_address": l.ConnectionsPerAddress, "connections_per_minute": l.ConnectionsPerMinute,
 		"imap_sessions_per_user": l.IMAPPerUser, "imap_sessions_per_user_and_address": l.IMAPPerUserAddress,
 		"login_failures_per_minute": l.LoginFailuresPerMinute, "login_failures_per_day": l.LoginFailuresPerDay,

@@ -346,6 +346,12 @@ func (h *host) openServers() error {
 	submission.MaxRecipients = cfg.Limits.SubmissionRecipients
 	submission.Rate = limit.NewRate(cfg.Limits.RecipientsPerHour, time.Hour, nil)
 	submission.Spool = h.queue
+	recipients, err := smtpd.OpenRecipients(cfg.path("outbound", "recipients"), cfg.Limits.NewRecipientsPerDay, h.log)
+	if err != nil {
+		return err
+	}
+	h.onClose(recipients.Close)
+	submission.Recipients = recipients
 	submission.Logins = h.logins
 	submission.Signing = signing{h}
 	h.submission = smtpd.NewSubmission(submission)

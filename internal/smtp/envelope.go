@@ -15,6 +15,8 @@ type Envelope struct {
 	Size     int64 // SIZE as announced (RFC 1870), 0: not said
 	TLS      TLSNeed
 
+	// Held messages wait in the queue until somebody releases them.
+	Held bool
 	// NotBefore is when the message may leave (RFC 4865); zero: at once.
 	NotBefore time.Time
 

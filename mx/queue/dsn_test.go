@@ -99,3 +99,32 @@ func TestRelease(t *testing.T) {
 		}
 	})
 }
+
+// TestHeldFromTheStart: what is submitted as held waits, over restarts, until
+// it is released.
+func TestHeldFromTheStart(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w, dir := newWorld(t), memoryDir(t)
+		q := w.open(w.config(dir), nil)
+		env := envelope("luis@far.test")
+		env.Held = true
+		id, err := q.Submit(t.Context(), env, strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Hour)
+		q.stop()
+		q = w.open(w.config(dir), nil)
+		pass(time.Hour)
+		if m, err := q.Show(id); err != nil || !m.Held || w.triesOf("luis@far.test") != 0 {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		if err := q.Release(id); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if w.copiesOf("luis@far.test") != 1 {
+			t.Error("not delivered after the release")
+		}
+	})
+}

@@ -69,6 +69,9 @@ func (h head) format() []byte {
 	if h.Envelope.UTF8 {
 		w.line("smtputf8")
 	}
+	if h.Envelope.Held {
+		w.line("held")
+	}
 	if !h.Envelope.NotBefore.IsZero() {
 		w.field("release", h.Envelope.NotBefore.Format(timeFormat))
 	}
@@ -126,6 +129,8 @@ func parseSender(h *head, key, value string) (err error) {
 		env.EightBit = true
 	case "smtputf8":
 		env.UTF8 = true
+	case "held":
+		env.Held = true
 	case "release":
 		env.NotBefore, err = time.Parse(timeFormat, value)
 	case "tls":

@@ -83,7 +83,7 @@ func (o *outcome) String() string {
 
 // newState is the state of a message that was never attempted.
 func newState(h head) *state {
-	st := &state{Queued: h.Queued, Recipients: make([]recipient, len(h.Envelope.To))}
+	st := &state{Queued: h.Queued, Held: h.Envelope.Held, Recipients: make([]recipient, len(h.Envelope.To))}
 	for i, r := range h.Envelope.To {
 		st.Recipients[i] = recipient{Address: r.Address, Status: Waiting, Next: h.Envelope.NotBefore}
 	}
