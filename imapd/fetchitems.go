@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"math"
 	"slices"
 
 	"buzon/imapd/wire"
@@ -284,7 +285,9 @@ func (sec *section) readPartial(r *request) {
 	}
 	sec.partial = true
 	sec.offset = r.Number64()
-	sec.size = r.Expect('.').Number64()
+	if sec.size = math.MaxInt64; r.Peek() != '>' { // without a size: to the end, as Dovecot has it
+		sec.size = r.Expect('.').Number64()
+	}
 	if sec.size == 0 {
 		r.Fail("a size of zero")
 	}
