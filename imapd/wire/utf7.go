@@ -36,6 +36,9 @@ func DecodeUTF7(s string) (string, error) {
 		}
 		end := i + 1
 		for end < len(s) && s[end] != '-' {
+			if s[end] < 0x20 { // CR and LF, which the decoder of base64 would pass over
+				return "", errUTF7
+			}
 			end++
 		}
 		if end == len(s) {

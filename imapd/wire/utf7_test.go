@@ -37,7 +37,7 @@ func TestUTF7(t *testing.T) {
 
 func TestUTF7Refused(t *testing.T) {
 	for _, s := range []string{
-		"&", "a&", "&AOk", "&AGE-", "&AC8-", "&2D0-", "&3gA-", "&2D0AYQ-", "&AA-", "&A-", "&!!!!-", "é", "\n", "\x7f", "&AOk-&AOk-", "&AAA-",
+		"&", "a&", "&AOk", "&AGE-", "&AC8-", "&2D0-", "&3gA-", "&2D0AYQ-", "&AA-", "&A-", "&!!!!-", "é", "\n", "\x7f", "&AOk-&AOk-", "&AAA-", "&\r-", "&AOk\n-",
 	} {
 		if name, err := wire.DecodeUTF7(s); err == nil {
 			t.Errorf("%q is taken as %q", s, name)

@@ -332,7 +332,7 @@ func (r *run) key(s *session, depth int) string {
 		}
 		return `(HEADER Date "" ` + r.one("SENTBEFORE", "SENTON", "SENTSINCE") + " " + date + ")" // Dovecot takes no date for a very early one
 	case 8:
-		return r.one("LARGER", "SMALLER") + " " + r.one("0", "100", "400", "1000", "5000")
+		return r.one("LARGER", "SMALLER") + " " + r.one(r.one(r.sizes...), "100", "1000", "5000")
 	case 9:
 		return "UID " + r.set(s, true)
 	case 10:

@@ -44,7 +44,7 @@ func (d *Difference) String() string {
 func Run(seed uint64, ours, theirs Server, dirs [2]string, corpus [][]byte) (*Difference, error) {
 	random := rand.New(rand.NewPCG(seed, 4))
 	tree := newTree(random, corpus)
-	r := &run{random: random, names: tree.names(), condstore: random.IntN(3) == 0}
+	r := &run{random: random, names: tree.names(), sizes: tree.sizes(), condstore: random.IntN(3) == 0}
 	for i, s := range []Server{ours, theirs} {
 		if err := tree.write(dirs[i]); err != nil {
 			return nil, err
@@ -78,6 +78,7 @@ type run struct {
 	accounts [2]Account
 	sessions []*session
 	names    []string // of mailboxes that exist or existed
+	sizes    []string // of messages that were there in the beginning
 	dialogue []string
 
 	condstore bool // all sessions use mod-sequences

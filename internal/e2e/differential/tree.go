@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -64,6 +65,13 @@ func (t *tree) names() (names []string) {
 	}
 	names[0] = "INBOX"
 	return names
+}
+
+func (t *tree) sizes() (sizes []string) {
+	for _, m := range t.folders[0].mails {
+		sizes = append(sizes, strconv.Itoa(len(m.text)))
+	}
+	return sizes
 }
 
 // write makes the tree below dir.
