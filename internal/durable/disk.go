@@ -79,7 +79,22 @@ func (d *disk) Open(name string) (File, error) {
 }
 
 func (d *disk) Create(name string, perm fs.FileMode) (File, error) {
-	return d.openFile(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, perm)
+	f, err := d.openFile(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, perm)
+	if err == nil {
+		d.giveGroup(int(f.(*diskFile).Fd()), "")
+	}
+	return f, err
+}
+
+// giveGroup gives what was made in the directory the directory's group, as where it
+// has the setgid bit: who shares a tree by its group shares what comes into it. It
+// is no error when we are not in that group.
+func (d *disk) giveGroup(dirfd int, name string) {
+	var dir, made unix.Stat_t
+	if unix.Fstat(d.fd(), &dir) != nil || unix.Fstatat(dirfd, name, &made, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW) != nil || made.Gid == dir.Gid {
+		return
+	}
+	_ = unix.Fchownat(dirfd, name, -1, int(dir.Gid), unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func (d *disk) Append(name string, perm fs.FileMode) (File, error) {
@@ -137,6 +152,7 @@ func (d *disk) Mkdir(name string, perm fs.FileMode) error {
 	if err := unix.Fchmodat(d.fd(), name, uint32(perm.Perm()), 0); err != nil {
 		return d.fail("chmod", name, err)
 	}
+	d.giveGroup(d.fd(), name)
 	return nil
 }
 
