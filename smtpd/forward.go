@@ -69,13 +69,31 @@ func (in *incoming) sendBack(t *transaction, to smtp.Address) error {
 	return t.addLocal(original, targets)
 }
 
-// forward gives the message to the spool, with a reverse-path of ours. What
-// only claims to be from us is not forwarded: our own signature would make it so.
-func (in *incoming) forward(t *transaction, v mx.Verdict, trace []byte, m *spooled) error {
+// mayForward refuses what only claims to be from us.
+func (in *incoming) mayForward(v mx.Verdict) error {
 	for _, domain := range v.Authors {
 		if in.cfg.Directory.IsLocalDomain(domain) && !v.Proven {
 			return replyNotForward
 		}
+	}
+	return nil
+}
+
+// onward is what an account puts on a message that its filter sends on.
+func (in *incoming) onward(v mx.Verdict, m *spooled) func(smtp.Address) ([]byte, error) {
+	return func(account smtp.Address) ([]byte, error) {
+		if err := in.mayForward(v); err != nil || in.cfg.Forward == nil {
+			return nil, err
+		}
+		return in.cfg.Forward.Fields(v, account, m, m.Size())
+	}
+}
+
+// forward gives the message to the spool, with a reverse-path of ours. What
+// only claims to be from us is not forwarded: our own signature would make it so.
+func (in *incoming) forward(t *transaction, v mx.Verdict, trace []byte, m *spooled) error {
+	if err := in.mayForward(v); err != nil {
+		return err
 	}
 	env := smtp.Envelope{To: t.away, UTF8: t.env.UTF8, EightBit: t.env.EightBit, TLS: t.env.TLS}
 	head := trace

@@ -142,7 +142,7 @@ func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, erro
 	if len(t.local) > 0 {
 		local, err = in.cfg.Local.Stage(t.ctx, lda.Message{
 			ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: verdict.Action == mx.Junk,
-			Spam: spam(verdict), RemoteIP: t.s.c.ip.String(), Refusable: true,
+			Spam: spam(verdict), RemoteIP: t.s.c.ip.String(), Refusable: true, Onward: in.onward(verdict, m),
 		}, t.local)
 		if err != nil {
 			return nil, err

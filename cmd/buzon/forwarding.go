@@ -65,3 +65,21 @@ func (n notices) Notify(ctx context.Context, to smtp.Address, msg io.ReaderAt, s
 	_, err = n.h.queue.Submit(ctx, env, io.NewSectionReader(msg, 0, size))
 	return err
 }
+
+// outbox is the queue, which does not exist yet when it gets its way home.
+type outbox struct{ h *host }
+
+func (o outbox) Submit(ctx context.Context, env smtp.Envelope, msg io.Reader) (string, error) {
+	return o.h.queue.Submit(ctx, env, msg)
+}
+
+// Forward implements lda.Forwarder.
+func (o outbox) Forward(ctx context.Context, from, account smtp.Address, to []smtp.Address, content io.ReaderAt, size int64) error {
+	env := smtp.Envelope{From: o.h.forwarder.ReversePath(from, account.Domain), EightBit: true, Size: size}
+	for _, a := range to {
+		env.To = append(env.To, smtp.Recipient{Address: a})
+		env.UTF8 = env.UTF8 || a.NeedsUTF8()
+	}
+	_, err := o.h.queue.Submit(ctx, env, io.NewSectionReader(content, 0, size))
+	return err
+}

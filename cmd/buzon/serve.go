@@ -291,15 +291,8 @@ func (h *host) tellOfTLS(ctx context.Context) error {
 func (h *host) local() *lda.Local {
 	return lda.New(lda.Config{
 		Store: h.store, Directory: h.accounts, Log: h.log,
-		Hostname: h.cfg.Hostname, Scripts: h.scripts, Outbox: outbox{h},
+		Hostname: h.cfg.Hostname, Scripts: h.scripts, Forwarder: outbox{h}, Outbox: outbox{h},
 	})
-}
-
-// outbox is the queue, which does not exist yet when it gets its way home.
-type outbox struct{ h *host }
-
-func (o outbox) Submit(ctx context.Context, env smtp.Envelope, msg io.Reader) (string, error) {
-	return o.h.queue.Submit(ctx, env, msg)
 }
 
 // judge is who believes strangers, or does not.

@@ -20,9 +20,9 @@ import (
 // Forwarder sends messages on to addresses that are not ours, under a
 // reverse-path that their hosts can accept from us.
 type Forwarder interface {
-	// Forward takes over a message, with all of its trace fields. It is durable
-	// when the error is nil.
-	Forward(ctx context.Context, from smtp.Address, to []smtp.Address, content io.ReaderAt, size int64) error
+	// Forward takes over a message that came from a sender for an account of
+	// ours, which sends it on. It is durable when the error is nil.
+	Forward(ctx context.Context, from, account smtp.Address, to []smtp.Address, content io.ReaderAt, size int64) error
 }
 
 // Outbox takes messages that we write ourselves. A message is durable when the
@@ -136,12 +136,11 @@ func (d *Delivery) onward(ctx context.Context, c *copyOf, redirects []sieve.Redi
 		targets, err := d.local.cfg.Directory.Resolve(r.To)
 		switch {
 		case errors.Is(err, account.ErrNotLocal) && d.local.cfg.Forwarder != nil:
-			c.away = append(c.away, forwarding{to: r.To, content: content})
-			continue
+			err = d.away(c, r, content)
 		case err == nil:
 			err = d.redirect(ctx, c, r.To, targets, content)
 		}
-		if errors.Is(err, account.ErrNotLocal) || errors.Is(err, account.ErrNoSuchUser) || errors.Is(err, smtp.MailLoop) {
+		if errors.Is(err, account.ErrNotLocal) || errors.Is(err, account.ErrNoSuchUser) || errors.Is(err, smtp.MailLoop) || errors.Is(err, errNotOnward) {
 			// That will not change: the user's own copy is all that is left.
 			d.local.cfg.Log.Warn("filter cannot redirect, message is kept", "id", d.message.ID,
 				"user", string(c.to.Target.Account), "to", r.To.String(), "err", err)
@@ -170,6 +169,36 @@ func (d *Delivery) redirect(ctx context.Context, c *copyOf, to smtp.Address, tar
 		c.next = append(c.next, next)
 	}
 	return err
+}
+
+// errNotOnward is wrapped by the error of a message that may not be sent on.
+var errNotOnward = errors.New("not sent on")
+
+// away prepares what goes to somebody who is not ours. Return-Path is what the
+// last host writes (RFC 5321 4.4). A seal is for the header that was judged.
+func (d *Delivery) away(c *copyOf, r sieve.Redirect, whole content) error {
+	h, err := message.ReadHeader(bufio.NewReader(io.NewSectionReader(whole, 0, whole.size())), message.HeaderLimits{})
+	if err != nil {
+		return fmt.Errorf("read header: %w", err)
+	}
+	f := forwarding{to: r.To, content: whole}
+	for field := range h.Fields() {
+		if strings.EqualFold(field.Name, "Return-Path") && field.Offset == 0 {
+			f.content = content{below: whole, skip: int64(len(field.Raw)), end: whole.size()}
+		}
+		break
+	}
+	if d.message.Onward != nil {
+		seal, err := d.message.Onward(c.to.Target.Account.Address())
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNotOnward, err)
+		}
+		if r.Header == nil {
+			f.content.top = seal
+		}
+	}
+	c.away = append(c.away, f)
+	return nil
 }
 
 // forwarding is a message to somebody who is not ours.

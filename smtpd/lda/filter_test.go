@@ -33,12 +33,12 @@ func (s *sent) Submit(_ context.Context, env smtp.Envelope, msg io.Reader) (stri
 	return "q1", errors.Join(err, s.err)
 }
 
-func (s *sent) Forward(_ context.Context, from smtp.Address, to []smtp.Address, content io.ReaderAt, size int64) error {
+func (s *sent) Forward(_ context.Context, from, account smtp.Address, to []smtp.Address, content io.ReaderAt, size int64) error {
 	b := make([]byte, size)
 	if _, err := content.ReadAt(b, 0); err != nil && err != io.EOF {
 		s.t.Error(err)
 	}
-	s.mail = append(s.mail, fmt.Sprintf("forward %s %s\n%s", from.Path(), to[0].Path(), b))
+	s.mail = append(s.mail, fmt.Sprintf("forward %s by %s to %s\n%s", from.Path(), account.Path(), to[0].Path(), b))
 	return s.err
 }
 
@@ -121,9 +121,12 @@ the other address.";`)
 func TestFilterRedirects(t *testing.T) {
 	o := newOffice(t)
 	o.filter("ana", `require "copy"; redirect :copy "out@far.test"; redirect "luis@buzon.test";`)
-	o.must(o.Deliver(t.Context(), letter(text), []lda.Recipient{rcpt("ana@buzon.test", "ana@buzon.test")}))
+	m := letter(text)
+	m.Onward = func(by smtp.Address) ([]byte, error) { return []byte("ARC-Seal: " + by.Path() + "\r\n"), nil }
+	o.must(o.Deliver(t.Context(), m, []lda.Recipient{rcpt("ana@buzon.test", "ana@buzon.test")}))
 	const kept = "Return-Path: <\"x y\"@remote.test>\r\nDelivered-To: ana@buzon.test\r\nReceived: by us\r\n" + text
-	if want := []string{"forward <\"x y\"@remote.test> <out@far.test>\n" + kept}; !slices.Equal(o.sent.mail, want) {
+	if want := []string{"forward <\"x y\"@remote.test> by <ana@buzon.test> to <out@far.test>\nARC-Seal: <ana@buzon.test>\r\n" +
+		strings.TrimPrefix(kept, "Return-Path: <\"x y\"@remote.test>\r\n")}; !slices.Equal(o.sent.mail, want) {
 		t.Errorf("%q", o.sent.mail)
 	}
 	if got := o.files("luis", "new"); len(got) != 1 || !strings.HasSuffix(got[0], "Delivered-To: luis@buzon.test\r\n"+kept) {
@@ -132,12 +135,18 @@ func TestFilterRedirects(t *testing.T) {
 	if got := o.files("ana", "new"); len(got) != 0 {
 		t.Errorf("%q", got)
 	}
+	// What may not be sent on is kept.
+	m.Onward = func(smtp.Address) ([]byte, error) { return nil, errors.New("it may be forged") }
+	o.must(o.Deliver(t.Context(), m, []lda.Recipient{rcpt("ana@buzon.test", "ana@buzon.test")}))
+	if got := o.files("ana", "new"); len(got) != 1 || len(o.sent.mail) != 1 {
+		t.Errorf("%q", got)
+	}
 	// When it cannot be sent on, nothing is visible and the sender tries again.
 	o.sent.err = errors.New("the disk is full")
 	if err := o.Deliver(t.Context(), letter(text), []lda.Recipient{rcpt("ana@buzon.test", "ana@buzon.test")}); err == nil {
 		t.Error("delivered")
 	}
-	if got := o.files("luis", "new"); len(got) != 1 {
+	if got := o.files("luis", "new"); len(got) != 2 {
 		t.Errorf("%q", got)
 	}
 }

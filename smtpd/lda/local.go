@@ -60,6 +60,9 @@ type Message struct {
 	Spam      sieve.Spam
 	RemoteIP  string // the client's, or ""
 	Refusable bool   // an error with a Reply reaches the client that sends it
+	// Onward returns what goes on top of the message when an account sends it on
+	// to others, or why it may not; nil for mail of our own.
+	Onward func(account smtp.Address) ([]byte, error)
 
 	onward int // redirects so far
 }
@@ -244,7 +247,7 @@ func (d *Delivery) file(ctx context.Context, c *copyOf, f sieve.Filing) error {
 // forward hands over what goes to others, before anything is visible here.
 func (d *Delivery) forward(ctx context.Context, c *copyOf) error {
 	for _, f := range c.away {
-		if err := d.local.cfg.Forwarder.Forward(ctx, d.message.From, []smtp.Address{f.to}, f.content, f.content.size()); err != nil {
+		if err := d.local.cfg.Forwarder.Forward(ctx, d.message.From, c.to.Target.Account.Address(), []smtp.Address{f.to}, f.content, f.content.size()); err != nil {
 			return fmt.Errorf("redirect to %s: %w", f.to, err)
 		}
 		d.local.cfg.Log.Info("redirected", "id", d.message.ID, "user", string(c.to.Target.Account), "to", f.to.String())
