@@ -161,6 +161,10 @@ func open(cfg *config, path string, logTo io.Writer) (_ *host, err error) {
 		return nil, err
 	}
 	h.onClose(func() error { h.control.Close(); return nil })
+	// From here on whoever changes an account tells us. Before, he could not.
+	if err := h.accounts.Reload(); err != nil {
+		return nil, configError{err}
+	}
 	return h, nil
 }
 
