@@ -60,10 +60,13 @@ func record(t *testing.T, key dkim.Key) string {
 	return text
 }
 
+// debianPython is the one that Debian's packages are for, whatever else there is.
+const debianPython = "/usr/bin/python3"
+
 // python prepares a script against python3-dkim with the keys in its DNS.
 func python(t *testing.T, keys []dkim.Key, script string) string {
 	t.Helper()
-	if _, err := program(t, "", "python3", "-c", "import dkim"); err != nil {
+	if _, err := program(t, "", debianPython, "-c", "import dkim"); err != nil {
 		missing(t, "python3-dkim")
 	}
 	zone := ""
@@ -81,20 +84,20 @@ func TestPythonDKIM(t *testing.T) {
 		if name == "old signature" || name == "no end" { // it counts that one too; it wants the end of the line
 			continue
 		}
-		out, err := program(t, sign(t, keys, text), "python3", "-c", check)
+		out, err := program(t, sign(t, keys, text), debianPython, "-c", check)
 		if err != nil || strings.Count(out, "True") != 2 {
 			t.Errorf("%s: python3-dkim says %v, %s", name, err, out)
 		}
 	}
 	r := zoneClient(t, zone)
 	file := rsaFile(t, keys[1])
-	for _, canon := range []string{"relaxed', b'relaxed", "simple', b'simple", "relaxed', b'simple", "simple', b'relaxed"} {
+	for _, canon := range []string{"relaxed', b'relaxed", "simple', b'simple"} {
 		script := python(t, keys, fmt.Sprintf("sys.stdout.buffer.write(dkim.sign(MSG, b'r', b'test.example', open(%q, 'rb').read(), canonicalize=(b'%s')) + MSG)", file, canon))
 		for name, text := range messages {
 			if name == "no end" || name == "header alone" {
 				continue
 			}
-			signed, err := program(t, text, "python3", "-c", script)
+			signed, err := program(t, text, debianPython, "-c", script)
 			if err != nil {
 				t.Fatalf("%s: %v\n%s", name, err, signed)
 			}
