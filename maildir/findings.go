@@ -43,7 +43,7 @@ func (f *findings) scanDir(isNew bool) error {
 	if f.seen == nil {
 		f.seen = make([]uint64, (len(f.state.blocks)*blockRows+63)/64)
 	}
-	if f.crowd == nil && f.m.isFirstLook() {
+	if f.crowd == nil && len(f.bases)+len(f.fresh.all) == 0 && f.m.isFirstLook() {
 		f.crowd = newCrowd()
 	}
 	dir := f.m.dir.of(isNew)
