@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"buzon/internal/message"
@@ -89,7 +91,9 @@ type textCase struct {
 }
 
 func newTextCase(t *testing.T, n int) *textCase {
-	c := &textCase{newHarness(t).open(), map[UID]string{}, map[[3]int]bool{}}
+	h := newHarness(t)
+	c := &textCase{h, map[UID]string{}, map[[3]int]bool{}}
+	c.open()
 	rnd := rand.New(rand.NewPCG(1, uint64(n)))
 	for i := range n {
 		st := c.stage(oddMessage(rnd, i))
@@ -102,12 +106,23 @@ func newTextCase(t *testing.T, n int) *textCase {
 	return c
 }
 
+// open makes the store index without a rest.
+func (c *textCase) open() {
+	c.harness.open()
+	c.store.texts.eager = true
+}
+
+func (c *textCase) restart() {
+	c.close()
+	c.open()
+}
+
 // index has all that is missing indexed, and waits for it.
 func (c *textCase) index() {
 	c.t.Helper()
 	c.inbox.KeepTexts()
 	q := &c.store.texts
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(time.Millisecond) {
 		q.mu.Lock()
 		done := !q.running
 		q.mu.Unlock()
@@ -430,6 +445,29 @@ func FuzzTextIndex(f *testing.F) {
 			if may, full := res.Has(0); want && !may || q.inIndex().Exact() && may && !full && !want {
 				t.Errorf("%q %+v: the message holds it: %t; the index says %t", needle, q, want, may)
 			}
+		}
+	})
+}
+
+// The background works at most half of the time, and little where timers come late.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := pace{ctx: ctx}
+		start := time.Now()
+		for range 100 {
+			if err := p.rest(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond) // the work
+		}
+		if took := time.Since(start); took < 190*time.Millisecond || took > 250*time.Millisecond {
+			t.Errorf("100 ms of work took %v", took)
+		}
+		cancel()
+		time.Sleep(workSlice)
+		if err := p.rest(); err == nil {
+			t.Error("a store that closes is kept waiting")
 		}
 	})
 }
