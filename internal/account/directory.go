@@ -65,7 +65,7 @@ type Config struct {
 	SubaddressSeparator string // between user and detail; default "+"
 	HashWorkers         int    // passwords checked at the same time; default 2 to 4, by the number of CPUs
 	NoSCRAM             bool   // keep no SCRAM keys of new passwords
-	SCRAMIterations     int    // of new SCRAM keys; default 100 000
+	SCRAMIterations     int    // of new SCRAM keys; default 50 000
 	Log                 *slog.Logger
 	Now                 func() time.Time // default time.Now
 }

@@ -1,0 +1,238 @@
+package e2e_test
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"buzon/internal/e2e/child"
+)
+
+// reader is an account with some messages that a client reads over IMAP.
+type reader struct {
+	*host
+	t *testing.T
+	s *imapSession // another client that is there all the time
+}
+
+func newReader(t *testing.T, messages int) *reader {
+	t.Helper()
+	h := start(t, hostConfig{
+		Domains: []string{"bench.test"}, Accounts: []string{benchAccount},
+		Extra: "[limits]\nconnections_per_minute = 10000\n",
+	})
+	c := (&ours{host: h}).session(t) // makes the tree
+	c.end()
+	fillMaildir(t, h.maildir(benchAccount), messages)
+	s := (&ours{host: h}).session(t)
+	t.Cleanup(s.end)
+	r := &reader{h, t, s}
+	if n := existing(s.do("SELECT INBOX")); n != messages {
+		t.Fatalf("INBOX has %d messages, want %d", n, messages)
+	}
+	return r
+}
+
+// file writes a configuration, for nobody else to read.
+func (r *reader) file(text string) string {
+	r.t.Helper()
+	name := filepath.Join(r.t.TempDir(), "config")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	return name
+}
+
+// client runs one to its end and returns what it said.
+func (r *reader) client(home, program string, args ...string) string {
+	r.t.Helper()
+	cmd := child.Command(r.t, 4*patience, program, args...)
+	cmd.Env = append(os.Environ(), "HOME="+home, "LC_ALL=C.UTF-8")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("%s: %v\n%s", program, err, tail(string(out), 30))
+	}
+	return string(out)
+}
+
+// flags are the letters of each message that a Maildir holds, by subject.
+func (r *reader) flags(dir string) map[string]string {
+	r.t.Helper()
+	all := make(map[string]string)
+	for _, sub := range []string{"cur", "new"} {
+		entries, err := os.ReadDir(filepath.Join(dir, sub))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, e := range entries {
+			text, err := os.ReadFile(filepath.Join(dir, sub, e.Name()))
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			_, subject, _ := strings.Cut(string(text), "Subject: ")
+			subject, _, _ = strings.Cut(subject, "\n")
+			_, info, _ := strings.Cut(e.Name(), ":2,")
+			subject = strings.TrimSpace(subject)
+			if _, twice := all[subject]; twice {
+				r.t.Errorf("%s has two messages %q", dir, subject)
+			}
+			all[subject] = strings.Map(func(c rune) rune {
+				if c < 'A' || c > 'Z' {
+					return -1 // keywords are the store's own
+				}
+				return c
+			}, info)
+		}
+	}
+	return all
+}
+
+// mark adds a flag to the file of a message, as a program on the files does.
+func (r *reader) mark(dir, subject, letters string) {
+	r.t.Helper()
+	for _, sub := range []string{"cur", "new"} {
+		entries, _ := os.ReadDir(filepath.Join(dir, sub))
+		for _, e := range entries {
+			text, _ := os.ReadFile(filepath.Join(dir, sub, e.Name()))
+			if !strings.Contains(string(text), "Subject: "+subject) {
+				continue
+			}
+			base, info, _ := strings.Cut(e.Name(), ":2,")
+			all := []rune(info + letters)
+			slices.Sort(all)
+			to := filepath.Join(dir, "cur", base+":2,"+string(slices.Compact(all)))
+			if err := os.Rename(filepath.Join(dir, sub, e.Name()), to); err != nil {
+				r.t.Fatal(err)
+			}
+			return
+		}
+	}
+	r.t.Fatalf("%s has no message %q", dir, subject)
+}
+
+// TestOfflineIMAP downloads, sends a flag back, and then has nothing to do.
+func TestOfflineIMAP(t *testing.T) {
+	t.Parallel()
+	need(t, "offlineimap")
+	r := newReader(t, 50)
+	home, dir := t.TempDir(), t.TempDir()
+	config := r.file(fmt.Sprintf(`[general]
+accounts = a
+metadata = %[1]s/state
+ui = basic
+[Account a]
+localrepository = local
+remoterepository = remote
+[Repository local]
+type = Maildir
+localfolders = %[2]s
+[Repository remote]
+type = IMAP
+remotehost = %[3]s
+remoteport = %[4]d
+remoteuser = %[5]s
+remotepass = %[6]s
+ssl = yes
+cert_fingerprint = %[7]s
+folderfilter = lambda name: name == 'INBOX'
+auth_mechanisms = PLAIN
+`, home, dir, r.IP, r.Ports["imaps"], benchAccount, password, fingerprint(t, r.host)))
+	sync := func() string { return r.client(home, "offlineimap", "-o", "-c", config) }
+	sync()
+	inbox := filepath.Join(dir, "INBOX")
+	if got := r.flags(inbox); len(got) != 50 {
+		t.Fatalf("%d messages arrived", len(got))
+	}
+	r.mark(inbox, "number 00000003", "F")
+	sync()
+	eventually(t, patience, func() error {
+		if got := r.flags(r.maildir(benchAccount))["number 00000003"]; got != "F" {
+			return fmt.Errorf("the host has %q", got)
+		}
+		return nil
+	})
+	if out := sync(); strings.Contains(out, "Copy message") || strings.Contains(out, "Adding flags") {
+		t.Errorf("a pass with nothing to do:\n%s", out)
+	}
+}
+
+// fingerprint is the SHA-256 of a host's certificate: some clients look for names
+// in it only, and we have an address.
+func fingerprint(t *testing.T, h *host) string {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(filepath.Join(h.dir, "cert.pem"), filepath.Join(h.dir, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(cert.Certificate[0]))
+}
+
+// TestGetmail and TestFetchmail download by UID, and the second time nothing.
+func TestGetmail(t *testing.T) {
+	t.Parallel()
+	need(t, "getmail")
+	r := newReader(t, 20)
+	home := t.TempDir()
+	out := filepath.Join(home, "got")
+	config := r.file(fmt.Sprintf(`[retriever]
+type = SimpleIMAPSSLRetriever
+server = %s
+port = %d
+username = %s
+password = %s
+ca_certs = %s
+[destination]
+type = MDA_external
+path = /bin/sh
+arguments = ("-c", "cat >> %s")
+allow_root_commands = true
+unixfrom = true
+[options]
+read_all = false
+delete = false
+`, r.IP, r.Ports["imaps"], benchAccount, password, r.ca, out))
+	for range 2 {
+		r.client(home, "getmail", "--getmaildir", home, "--rcfile", config)
+		got, err := os.ReadFile(out)
+		if n := strings.Count(string(got), "Subject: number "); err != nil || n != 20 {
+			t.Fatalf("%d messages arrived, %v", n, err)
+		}
+	}
+}
+
+func TestFetchmail(t *testing.T) {
+	t.Parallel()
+	need(t, "fetchmail")
+	r := newReader(t, 20)
+	r.s.do(`STORE 1:* -FLAGS.SILENT (\Seen)`) // it takes the unseen ones
+	home := t.TempDir()
+	out := filepath.Join(home, "got")
+	config := r.file(fmt.Sprintf(`poll %s protocol imap port %d auth password
+  user "%s" password "%s" ssl sslcertfile "%s" sslcommonname "%s"
+  keep mda "cat >> %s"
+`, r.IP, r.Ports["imaps"], benchAccount, password, r.ca, r.Hostname, out))
+	fetch := func() (string, int) {
+		cmd := child.Command(t, 4*patience, "fetchmail", "-f", config, "--nosyslog", "--pidfile", filepath.Join(home, "pid"))
+		cmd.Env = append(os.Environ(), "HOME="+home, "FETCHMAILHOME="+home)
+		text, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return string(text), cmd.ProcessState.ExitCode()
+	}
+	if text, code := fetch(); code != 0 {
+		t.Fatalf("fetchmail: exit code %d\n%s", code, text)
+	}
+	got, err := os.ReadFile(out)
+	if err != nil || strings.Count(string(got), "Subject: number ") != 20 {
+		t.Fatalf("%d messages arrived, %v", strings.Count(string(got), "Subject: number "), err)
+	}
+	if text, code := fetch(); code != 1 { // its word for no mail
+		t.Errorf("the second time: exit code %d\n%s", code, text)
+	}
+}
