@@ -148,8 +148,20 @@ func startInternetPostfix(t *testing.T, ip, resolvConf string) *mailPeer {
 			"security_level = encrypt", "security_level = dane\nsmtp_dns_support_level = dnssec\nsmtp_host_lookup = dns\n"+
 				"minimal_backoff_time = 5s\nmaximal_backoff_time = 10s\nqueue_run_delay = 5s").Replace(main)
 	})
-	p.start(t, map[string]string{"/etc/resolv.conf": resolvConf}, "/usr/sbin/postfix", "-c", p.dir, "start-fg")
+	p.startPostfix(t, map[string]string{"/etc/resolv.conf": resolvConf})
 	return p
+}
+
+// startPostfix starts it and stops it at the end: its master process leaves the
+// group of the one that was started.
+func (p *mailPeer) startPostfix(t *testing.T, own map[string]string) {
+	t.Helper()
+	p.start(t, own, "/usr/sbin/postfix", "-c", p.dir, "start-fg")
+	t.Cleanup(func() {
+		if out, err := child.Command(t, patience, "postfix", "-c", p.dir, "stop").CombinedOutput(); err != nil {
+			t.Errorf("stop postfix: %v\n%s", err, out)
+		}
+	})
 }
 
 // newPostfixPeer makes an instance of Postfix that relays for this machine,

@@ -179,5 +179,5 @@ func startRelayPostfix(t *testing.T, ip string, to *sink) {
 		return strings.NewReplacer("transport_maps = inline:{{ a.test = smtp:[{peer}]:{port} }}", fmt.Sprintf("relayhost = [%s]:%d", to.ip, to.port),
 			"security_level = encrypt", "security_level = none", "smtp_tls_loglevel = 1", "smtp_tls_loglevel = 0").Replace(main)
 	})
-	p.start(t, nil, "/usr/sbin/postfix", "-c", p.dir, "start-fg")
+	p.startPostfix(t, nil)
 }
