@@ -41,9 +41,7 @@ type deflation struct {
 // startDeflate compresses what is written and inflates what is read from now on.
 func (s *stream) startDeflate() {
 	s.deflate = &deflation{
-		// Clients end their commands by a partial flush, which the standard library waits behind
-		// for ever.
-		in: flate.NewReaderOpts(rawStream{s}, flate.WithPartialBlock()),
+		in: newInflater(rawStream{s}),
 		// Each buffer is compressed by itself and whole. That takes a little less off than a window
 		// over all of them would, and an idle connection then holds no window.
 		out: flate.NewStatelessWriter(rawStream{s}),
