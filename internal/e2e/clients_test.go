@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -113,6 +114,99 @@ func (r *reader) mark(dir, subject, letters string) {
 		}
 	}
 	r.t.Fatalf("%s has no message %q", dir, subject)
+}
+
+// TestMbsyncOverIMAP keeps two devices in step with 2 000 messages over IMAP,
+// while a third program works on the host's files: flags go from each to all,
+// and in the end nothing moves any more.
+func TestMbsyncOverIMAP(t *testing.T) {
+	t.Parallel()
+	need(t, "mbsync")
+	const messages = 2000
+	r := newReader(t, messages)
+	type device struct{ dir, home, config string }
+	var devices []device
+	for range 2 {
+		d := device{dir: filepath.Join(t.TempDir(), "INBOX"), home: t.TempDir()}
+		d.config = r.file(fmt.Sprintf(`FSync no
+
+IMAPAccount host
+Host %s
+Port %d
+SSLType IMAPS
+Timeout 100
+CertificateFile %s
+User %s
+Pass %s
+
+IMAPStore far
+Account host
+
+MaildirStore near
+Path %s/
+Inbox %s
+
+Channel both
+Far :far:
+Near :near:
+Create Both
+Expunge Both
+SyncState *
+`, r.IP, r.Ports["imaps"], filepath.Join(r.host.dir, "cert.pem"), benchAccount, password, filepath.Dir(d.dir), d.dir))
+		devices = append(devices, d)
+	}
+	sync := func(d device) string { return r.client(d.home, "mbsync", "-V", "-c", d.config, "both") }
+	sync(devices[0])
+	if got := r.flags(devices[0].dir); len(got) != messages {
+		t.Fatalf("the first device has %d messages", len(got))
+	}
+	sync(devices[1])
+
+	subject := func(n int) string { return fmt.Sprintf("number %08d", n) }
+	r.mark(devices[0].dir, subject(3), "F")
+	r.mark(devices[1].dir, subject(6), "FS")
+	r.mark(r.maildir(benchAccount), subject(9), "FRS")
+	r.s.do(`UID STORE 13 +FLAGS.SILENT (\Flagged \Answered)`) // number 12
+	r.mark(devices[1].dir, subject(15), "T")                  // expunged with the next pass
+	for range 2 {
+		sync(devices[0])
+		sync(devices[1])
+	}
+	sync(devices[0])
+	host := r.flags(r.maildir(benchAccount))
+	for n, want := range map[int]string{3: "F", 6: "FS", 9: "FRS", 12: "FR"} {
+		if got := host[subject(n)]; got != want {
+			t.Errorf("the host has %q for message %d, want %q", got, n, want)
+		}
+	}
+	if len(host) != messages-1 {
+		t.Errorf("the host has %d messages, want %d", len(host), messages-1)
+	}
+	for i, d := range devices {
+		got := r.flags(d.dir)
+		for subject, flags := range host {
+			if got[subject] != flags {
+				t.Errorf("device %d has %q for %s, the host has %q", i, got[subject], subject, flags)
+			}
+		}
+		if len(got) != len(host) {
+			t.Errorf("device %d has %d messages, the host %d", i, len(got), len(host))
+		}
+		// A pass with nothing to do moves no file here or there.
+		names := func() []string {
+			here, err1 := filepath.Glob(filepath.Join(d.dir, "*", "*"))
+			there, err2 := filepath.Glob(filepath.Join(r.maildir(benchAccount), "*", "*"))
+			if err := errors.Join(err1, err2); err != nil {
+				t.Fatal(err)
+			}
+			return append(here, there...)
+		}
+		before := names()
+		sync(d)
+		if after := names(); !slices.Equal(before, after) {
+			t.Errorf("device %d: a pass with nothing to do changed files", i)
+		}
+	}
 }
 
 // TestOfflineIMAP downloads, sends a flag back, and then has nothing to do.
