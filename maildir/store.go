@@ -66,7 +66,6 @@ type Store struct {
 	watch      *watcher // nil where inotify cannot be had
 	watching   sync.Once
 	mapper     *durable.Mapper
-	mapping    sync.Once
 	serial     atomic.Uint64
 
 	mu     sync.Mutex
@@ -115,6 +114,7 @@ func Open(cfg Config) (*Store, error) {
 	if s.watch, err = newWatcher(); err != nil {
 		s.log.Warn("changes of other programs are looked for at intervals", "err", err, "dur", s.cfg.PollInterval)
 	}
+	s.background.Go(func() { s.mapper.Run(s.ctx) })
 	return s, nil
 }
 
@@ -237,7 +237,6 @@ func (s *Store) startWatching() {
 
 // mapFile maps a file of an index, which others may truncate meanwhile.
 func (s *Store) mapFile(f durable.File, size int) (data []byte, release func(), err error) {
-	s.mapping.Do(func() { s.background.Go(func() { s.mapper.Run(s.ctx) }) })
 	return s.mapper.Map(f, size)
 }
 

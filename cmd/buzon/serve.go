@@ -281,7 +281,10 @@ func (h *host) openTLSPolicies(outbound *mx.Config, resolver *dns.Client) (err e
 
 // tellOfTLS sends what h.tlsReports has collected.
 func (h *host) tellOfTLS(ctx context.Context) error {
-	from, err := smtp.ParseAddress("postmaster@" + h.cfg.Domains[0])
+	h.reloading.Lock()
+	domain := h.cfg.Domains[0]
+	h.reloading.Unlock()
+	from, err := smtp.ParseAddress("postmaster@" + domain)
 	if err != nil {
 		return err
 	}

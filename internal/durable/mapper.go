@@ -23,7 +23,6 @@ import (
 // our own, which takes the mapping's place at the same address. Where no lease can be
 // had, as on NFS, the file is read instead of mapped.
 type Mapper struct {
-	listen sync.Once
 	mu     sync.Mutex
 	ended  bool
 	leases map[*lease]bool
@@ -36,9 +35,12 @@ type lease struct {
 	data []byte
 }
 
-// NewMapper returns a Mapper. Its Run must be running while something is mapped.
+// NewMapper returns a Mapper, which listens to the kernel from here on. Its Run
+// must be running while something is mapped.
 func NewMapper() *Mapper {
-	return &Mapper{leases: map[*lease]bool{}, breaks: make(chan os.Signal, 1)}
+	m := &Mapper{leases: map[*lease]bool{}, breaks: make(chan os.Signal, 1)}
+	signal.Notify(m.breaks, syscall.SIGIO)
+	return m
 }
 
 // Run gives back the leases that somebody waits for, until ctx ends: all of them
@@ -73,7 +75,6 @@ func (m *Mapper) Map(f File, size int) (data []byte, release func(), err error) 
 	if !ok || size == 0 {
 		return f.Map(size)
 	}
-	m.listen.Do(func() { signal.Notify(m.breaks, syscall.SIGIO) })
 	l, err := takeLease(d)
 	if err != nil {
 		return readMap(d, size)

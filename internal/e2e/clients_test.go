@@ -266,39 +266,6 @@ func fingerprint(t *testing.T, h *host) string {
 	return fmt.Sprintf("%x", sha256.Sum256(cert.Certificate[0]))
 }
 
-// TestGetmail and TestFetchmail download by UID, and the second time nothing.
-func TestGetmail(t *testing.T) {
-	t.Parallel()
-	need(t, "getmail")
-	r := newReader(t, 20)
-	home := t.TempDir()
-	out := filepath.Join(home, "got")
-	config := r.file(fmt.Sprintf(`[retriever]
-type = SimpleIMAPSSLRetriever
-server = %s
-port = %d
-username = %s
-password = %s
-ca_certs = %s
-[destination]
-type = MDA_external
-path = /bin/sh
-arguments = ("-c", "cat >> %s")
-allow_root_commands = true
-unixfrom = true
-[options]
-read_all = false
-delete = false
-`, r.IP, r.Ports["imaps"], benchAccount, password, r.ca, out))
-	for range 2 {
-		r.client(home, "getmail", "--getmaildir", home, "--rcfile", config)
-		got, err := os.ReadFile(out)
-		if n := strings.Count(string(got), "Subject: number "); err != nil || n != 20 {
-			t.Fatalf("%d messages arrived, %v", n, err)
-		}
-	}
-}
-
 func TestFetchmail(t *testing.T) {
 	t.Parallel()
 	need(t, "fetchmail")
