@@ -24,7 +24,7 @@ var rules = []rule{
 	{what: "STORE where another session has expunged some", command: re(`^STORE `), ours: re(`^= NO EXPUNGEISSUED$`), theirs: re(`^= OK$`)},
 	{what: "COPY of nothing to a mailbox that does not exist", command: re(`^UID COPY `), ours: re(`^= NO TRYCREATE$`), theirs: re(`^= OK$`)},
 	{what: "UID COPY, UID MOVE where another session has expunged some", command: re(`^UID (COPY|MOVE) `), ours: re(`.`), theirs: re(`.`), when: refused, stop: true},
-	{what: "SEARCH over messages that another session has expunged", command: re(`(SEARCH|SORT|THREAD) `), ours: re(`.`), theirs: re(`.`), when: refused},
+	{what: "SEARCH over messages that another session has expunged, or has changed", command: re(`(SEARCH|SORT|THREAD) `), ours: re(`.`), theirs: re(`.`), when: refused},
 	{what: "HEADER.FIELDS of a header without an empty line", command: re(`HEADER\.FIELDS`), ours: re(`HEADER\.FIELDS.*\\r\\n"$`), theirs: re(`HEADER\.FIELDS`), item: true},
 	{what: "BINARY of a multipart, or of a message", command: re(`BINARY`), ours: re(`^\d+: BINARY(\.SIZE\[|\[[\d.]+\](<\d+>)? "(--|From: ))`), theirs: re(`^\d+: BINARY`), item: true},
 	{what: "THREAD: threads of the same date", command: re(`THREAD REF`), ours: re(`^THREAD`), theirs: re(`^THREAD`), when: sameThreads},

@@ -48,12 +48,13 @@ func (r *run) next(s *session) []string {
 		all = append(all, r.fetch(s))
 	case n < 50:
 		all = append(all, r.store(s))
+	// Dovecot searches what is, we what the client was told.
 	case n < 68:
-		all = append(all, r.search(s))
+		all = append(all, "NOOP", r.search(s))
 	case n < 73:
-		all = append(all, r.sortCommand(s))
+		all = append(all, "NOOP", r.sortCommand(s))
 	case n < 77:
-		all = append(all, r.thread())
+		all = append(all, "NOOP", r.thread())
 	case n < 82:
 		all = append(all, fmt.Sprintf("%sCOPY %s", "", r.set(s, false)+" "+r.mailbox()))
 	case n < 84:
@@ -63,7 +64,7 @@ func (r *run) next(s *session) []string {
 		uid := strings.HasPrefix(all[len(all)-2], "UID")
 		all = append(all[:len(all)-2], all[len(all)-2]+" "+r.set(s, uid)+" "+r.mailbox())
 	case n < 89:
-		all = append(all, r.one("EXPUNGE", "UID EXPUNGE "+r.set(s, true)))
+		all = append(all, "NOOP", r.one("EXPUNGE", "UID EXPUNGE "+r.set(s, true)))
 	case n < 93:
 		all = append(all, r.appendCommand(s.selected))
 	default:

@@ -26,7 +26,7 @@ func (k *knowledge) learn(command string, a *answer) {
 		k.selected, k.uids, k.marked = "", nil, false
 	}
 	if opens && a.status == "OK" {
-		k.selected, k.readOnly = strings.Trim(strings.Fields(command)[1], `"`), verb == "EXAMINE"
+		k.selected, k.readOnly = mailboxOf(command), verb == "EXAMINE"
 		k.condstore = k.condstore || strings.Contains(rest, "CONDSTORE")
 	}
 	if verb == "ENABLE" && a.status == "OK" {
@@ -37,6 +37,14 @@ func (k *knowledge) learn(command string, a *answer) {
 	for _, r := range a.untagged {
 		k.hear(r)
 	}
+}
+
+// mailboxOf is the mailbox of SELECT or EXAMINE.
+func mailboxOf(command string) string {
+	if values := parse(command); len(values) > 1 {
+		return values[1].text
+	}
+	return ""
 }
 
 func (k *knowledge) hear(r response) {

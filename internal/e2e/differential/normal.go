@@ -52,7 +52,7 @@ func (n *normalizer) withoutUID(items map[string]string) {
 			return
 		}
 	}
-	if !strings.Contains(n.command, "(UID") {
+	if items["FLAGS"] != "" || !strings.Contains(n.command, "(UID") {
 		delete(items, "UID")
 	}
 }
