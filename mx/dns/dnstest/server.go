@@ -42,12 +42,15 @@ func Listen(address string, zone *Zone) (*Server, error) {
 func (s *Server) Addr() string { return s.addr }
 
 // Serve answers until Close; the error is the first of the two sockets'.
-func (s *Server) Serve() error {
+func (s *Server) Serve() error { return <-s.begin() }
+
+// begin answers from now on, until Close.
+func (s *Server) begin() (ended <-chan error) {
 	errs := make(chan error, 2)
 	for _, one := range []*dns.Server{s.udp, s.tcp} {
 		s.running.Go(func() { errs <- one.ActivateAndServe() })
 	}
-	return <-errs
+	return errs
 }
 
 // Close ends Serve and waits for it.
@@ -64,12 +67,8 @@ func Start(zone *Zone) (s *Server, stop func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Serve()
-	}()
-	return s, func() { s.Close(); <-done }, nil
+	s.begin()
+	return s, func() { s.Close() }, nil
 }
 
 // ServeDNS answers one question; it is dns.Handler's method.
