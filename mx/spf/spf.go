@@ -77,6 +77,12 @@ func check(ctx context.Context, r Resolver, ip netip.Addr, helo string, from smt
 		c.Result, c.Reason = None, "not a possible domain" // RFC 7208 4.3
 		return c
 	}
+	if ctx.Err() != nil {
+		// Not even a quick "no such name" counts once the time is up: whether
+		// it comes before the resolver looks at its clock is chance.
+		c.Result, c.Reason = TempError, "no time was left to ask"
+		return c
+	}
 	// The library splits the sender at its first "@"; a quoted local part may
 	// hold one, and must not choose the domain.
 	local := strings.ReplaceAll(from.Local, "@", "=")
