@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"buzon/internal/message"
 	"buzon/internal/smtp"
@@ -31,24 +30,6 @@ var testKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 func keyRecord(domain string) string {
 	pub := base64.StdEncoding.EncodeToString(testKey.Public().(ed25519.PublicKey))
 	return fmt.Sprintf("s._domainkey.%s. TXT \"v=DKIM1; k=ed25519; p=%s\"\n", domain, pub)
-}
-
-func judgeZone(t testing.TB, zone string) (*dns.Client, *dnstest.Zone) {
-	t.Helper()
-	z, err := dnstest.Parse(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, stop, err := dnstest.Start(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
-	c, err := dns.New(dns.Config{Servers: []string{server.Addr()}, Timeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, z
 }
 
 func signAs(t testing.TB, domain, text string) string {
@@ -77,7 +58,7 @@ func TestJudgeFiles(t *testing.T) {
 	for _, d := range []string{"legit.test", "attack.test", "plain.test"} {
 		all += keyRecord(d)
 	}
-	r, _ := judgeZone(t, all)
+	r := dnstest.NewClient(t, all)
 	files, err := filepath.Glob("testdata/judge/*.txt")
 	if err != nil || len(files) < 40 {
 		t.Fatalf("%d files, %v", len(files), err)

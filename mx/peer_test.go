@@ -75,11 +75,7 @@ func TestWithNameServerAndPeer(t *testing.T) {
 	defer serving.Wait()
 	defer server.Close()
 
-	names, stop, err := dnstest.Start(dnstest.MustParse("x.test. MX 10 dead.x.test.\nx.test. MX 20 mx.x.test.\ndead.x.test. A 127.0.0.3\nmx.x.test. A 127.0.0.2\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
+	names := dnstest.Start(t, dnstest.MustParse("x.test. MX 10 dead.x.test.\nx.test. MX 20 mx.x.test.\ndead.x.test. A 127.0.0.3\nmx.x.test. A 127.0.0.2\n"))
 	resolver, err := dns.New(dns.Config{Servers: []string{names.Addr()}})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"buzon/internal/smtp"
 	"buzon/mx"
 	"buzon/mx/dkim"
+	"buzon/mx/dns/dnstest"
 )
 
 // carrier keeps what it is given to send.
@@ -63,7 +64,7 @@ func TestSigner(t *testing.T) {
 		},
 	})
 	zone := keyRecord("a.test") + keyRecord("b.test")
-	r, _ := judgeZone(t, zone)
+	r := dnstest.NewClient(t, zone)
 	send := func(author, from string) []smtp.Result {
 		t.Helper()
 		text := "From: " + author + "\r\nSubject: x\r\n\r\nhola\r\n"

@@ -12,11 +12,7 @@ import (
 // dnsSite is a site whose resolver answers from a zone.
 func dnsSite(t *testing.T, zone *dnstest.Zone, extra ...string) *site {
 	t.Helper()
-	server, stop, err := dnstest.Start(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
+	server := dnstest.Start(t, zone)
 	s := newSite(t, extra...)
 	text, err := os.ReadFile(s.config)
 	if err != nil {

@@ -12,11 +12,7 @@ import (
 
 func TestDomainCommands(t *testing.T) {
 	zone := dnstest.MustParse("")
-	server, stop, err := dnstest.Start(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
+	server := dnstest.Start(t, zone)
 	s := newSite(t)
 	text, err := os.ReadFile(s.config)
 	if err != nil {

@@ -21,11 +21,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	zone := dnstest.MustParse("")
-	server, stop, err := dnstest.Start(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
+	server := dnstest.Start(t, zone)
 	return &world{zone: zone, dns: server.Addr(), port: freePort(t, "127.0.0.1")}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"buzon/mx/dkim"
+	"buzon/mx/dns/dnstest"
 )
 
 func openStore(t *testing.T) (*dkim.Store, string) {
@@ -66,7 +67,7 @@ func TestKeyStore(t *testing.T) {
 	for _, k := range made {
 		zone.WriteString(zoneLine(t, k.Name(), k.Private.Public()))
 	}
-	for _, sig := range verify(t, zoneClient(t, zone.String()), sign(t, active, plain)) {
+	for _, sig := range verify(t, dnstest.NewClient(t, zone.String()), sign(t, active, plain)) {
 		if sig.Result != dkim.Pass {
 			t.Errorf("%+v", sig)
 		}

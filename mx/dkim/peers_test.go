@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"buzon/mx/dkim"
+	"buzon/mx/dns/dnstest"
 )
 
 // program runs a peer to its end and returns what it printed.
@@ -89,7 +90,7 @@ func TestPythonDKIM(t *testing.T) {
 			t.Errorf("%s: python3-dkim says %v, %s", name, err, out)
 		}
 	}
-	r := zoneClient(t, zone)
+	r := dnstest.NewClient(t, zone)
 	file := rsaFile(t, keys[1])
 	for _, canon := range []string{"relaxed', b'relaxed", "simple', b'simple"} {
 		script := python(t, keys, fmt.Sprintf("sys.stdout.buffer.write(dkim.sign(MSG, b'r', b'test.example', open(%q, 'rb').read(), canonicalize=(b'%s')) + MSG)", file, canon))
@@ -132,7 +133,7 @@ func TestOpenDKIM(t *testing.T) {
 			t.Errorf("%s: opendkim says %v\n%s", name, err, out)
 		}
 	}
-	r := zoneClient(t, zone)
+	r := dnstest.NewClient(t, zone)
 	for _, canon := range []string{"relaxed/relaxed", "relaxed/simple", "simple/simple"} {
 		write(t, conf, "Mode s\nDomain test.example\nSelector r\nKeyFile "+rsaFile(t, keys[0])+"\nRequireSafeKeys no\n"+
 			"SignatureAlgorithm rsa-sha256\nCanonicalization "+canon+"\nSyslog no\n")

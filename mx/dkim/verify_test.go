@@ -26,25 +26,6 @@ import (
 
 var update = flag.Bool("update", false, "write the .want files anew")
 
-// zoneClient returns a client of a name server with this zone.
-func zoneClient(t testing.TB, zone string) *dns.Client {
-	t.Helper()
-	z, err := dnstest.Parse(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, stop, err := dnstest.Start(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
-	c, err := dns.New(dns.Config{Servers: []string{server.Addr()}, Timeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // split takes a message apart as the server does.
 func split(t testing.TB, text string) (*message.Header, io.Reader) {
 	t.Helper()
@@ -80,7 +61,7 @@ func TestVerifyFiles(t *testing.T) {
 		t.Run(filepath.Base(base), func(t *testing.T) {
 			msg, zone := read(t, file), read(t, base+".dns")
 			var got strings.Builder
-			for _, s := range verify(t, zoneClient(t, zone), crlf(msg)) {
+			for _, s := range verify(t, dnstest.NewClient(t, zone), crlf(msg)) {
 				fmt.Fprintf(&got, "%s d=%s s=%s a=%s b=%s bits=%d testing=%t (%s)\n", s.Result, s.Domain, s.Selector, s.Algorithm, s.Short, s.KeyBits, s.Testing, s.Reason)
 			}
 			if *update {
@@ -170,7 +151,7 @@ func sign(t testing.TB, keys []dkim.Key, text string) string {
 
 func TestSignThenVerify(t *testing.T) {
 	keys, zone := testKeys(t)
-	r := zoneClient(t, zone)
+	r := dnstest.NewClient(t, zone)
 	for name, text := range messages {
 		signed := sign(t, keys, text)
 		for i, s := range verify(t, r, signed)[:2] {
@@ -184,7 +165,7 @@ func TestSignThenVerify(t *testing.T) {
 // TestOversigned: what readers show or act upon cannot be added.
 func TestOversigned(t *testing.T) {
 	keys, zone := testKeys(t)
-	r := zoneClient(t, zone)
+	r := dnstest.NewClient(t, zone)
 	signed := sign(t, keys, plain)
 	for _, added := range []string{
 		"From: <eva@attack.test>", "Subject: other", "To: <x@y.test>", "Date: now", "Reply-To: <eva@attack.test>",
@@ -215,7 +196,7 @@ func TestSignRefuses(t *testing.T) {
 	if _, err := dkim.Sign(keys, h, io.MultiReader(strings.NewReader("x"), broken{})); err == nil {
 		t.Error("a message that cannot be read was signed")
 	}
-	if _, err := dkim.Verify(t.Context(), zoneClient(t, ""), mustHeader(sign(t, keys, plain)), broken{}, time.Now()); err == nil {
+	if _, err := dkim.Verify(t.Context(), dnstest.NewClient(t, ""), mustHeader(sign(t, keys, plain)), broken{}, time.Now()); err == nil {
 		t.Error("a message that cannot be read was verified")
 	}
 }
@@ -232,7 +213,7 @@ func TestKeySizes(t *testing.T) {
 		n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
 		pub := &rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537}
 		forged := "DKIM-Signature: v=1; a=rsa-sha256; c=simple/simple; d=test.example; s=s; h=from; bh=AAAA; b=AAAA\r\n" + plain
-		got := verify(t, zoneClient(t, zoneLine(t, "s._domainkey.test.example", pub)), forged)
+		got := verify(t, dnstest.NewClient(t, zoneLine(t, "s._domainkey.test.example", pub)), forged)
 		if len(got) != 1 || got[0].Result != want || got[0].KeyBits != bits {
 			t.Errorf("%d bits: %+v, want %s", bits, got, want)
 		}
@@ -242,7 +223,7 @@ func TestKeySizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := dkim.Key{Domain: "test.example", Selector: "s", Private: private}
-	got := verify(t, zoneClient(t, zoneLine(t, key.Name(), private.Public())), sign(t, []dkim.Key{key}, plain))
+	got := verify(t, dnstest.NewClient(t, zoneLine(t, key.Name(), private.Public())), sign(t, []dkim.Key{key}, plain))
 	if len(got) != 1 || got[0].Result != dkim.Pass || got[0].KeyBits != 1024 {
 		t.Errorf("1024 bits: %+v", got)
 	}
@@ -251,7 +232,7 @@ func TestKeySizes(t *testing.T) {
 // TestWorkIsBounded: what would take the library minutes is refused at once.
 func TestWorkIsBounded(t *testing.T) {
 	keys, zone := testKeys(t)
-	r := zoneClient(t, zone)
+	r := dnstest.NewClient(t, zone)
 	for _, c := range []string{"simple/simple", "relaxed/relaxed"} {
 		field := "DKIM-Signature: v=1; a=rsa-sha256; c=" + c + "; d=test.example; s=r; h=from; bh=AAAA; b=AAAA\r\n"
 		h, _ := split(t, strings.Repeat(field, 50)+plain)
@@ -273,7 +254,7 @@ func TestWorkIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	h, body := split(t, sign(t, keys, plain))
-	list, err := dkim.Verify(ctx, zoneClient(t, zone), h, body, time.Now())
+	list, err := dkim.Verify(ctx, dnstest.NewClient(t, zone), h, body, time.Now())
 	if err != nil || len(list) != 2 || list[0].Result != dkim.TempError {
 		t.Errorf("after the time is up: %+v, %v", list, err)
 	}
@@ -326,7 +307,7 @@ func (o one) TXT(context.Context, string) ([]string, dns.Answer, error) {
 
 func BenchmarkVerify(b *testing.B) {
 	keys, zone := testKeys(b)
-	r := zoneClient(b, zone)
+	r := dnstest.NewClient(b, zone)
 	for _, size := range []int{2 << 10, 1 << 20} {
 		text := plain + strings.Repeat("0123456789abcdef0123456789abcdef\r\n", size/34)
 		for name, keys := range map[string][]dkim.Key{"rsa": keys[1:], "both": keys} {

@@ -5,30 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"buzon/mx/dmarc"
 	"buzon/mx/dns"
 	"buzon/mx/dns/dnstest"
 )
-
-func zoneClient(t testing.TB, text string) *dns.Client {
-	t.Helper()
-	zone, err := dnstest.Parse(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, stop, err := dnstest.Start(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
-	c, err := dns.New(dns.Config{Servers: []string{server.Addr()}, Timeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
 
 // sections reads a file of "-- name --" sections; the cases are split at "|".
 func sections(t *testing.T, file string) (zone string, cases map[string][][]string) {
@@ -59,7 +40,7 @@ func sections(t *testing.T, file string) (zone string, cases map[string][][]stri
 
 func TestTreeWalk(t *testing.T) {
 	zone, cases := sections(t, "testdata/walk.txt")
-	r := zoneClient(t, zone)
+	r := dnstest.NewClient(t, zone)
 	for _, f := range cases["cases"] {
 		org, err := dmarc.Organizational(t.Context(), r, f[0])
 		if err != nil {
@@ -84,7 +65,7 @@ func TestTreeWalk(t *testing.T) {
 
 func TestAlignment(t *testing.T) {
 	zone, cases := sections(t, "testdata/walk.txt")
-	r := zoneClient(t, zone)
+	r := dnstest.NewClient(t, zone)
 	id := func(s string) dmarc.Identifier {
 		domain, result, _ := strings.Cut(s, " ")
 		return dmarc.Identifier{Domain: domain, Passed: result == "pass", Temp: result == "temp"}
@@ -117,7 +98,7 @@ func TestAlignment(t *testing.T) {
 }
 
 func TestStrict(t *testing.T) {
-	r := zoneClient(t, `_dmarc.s.test. TXT "v=DMARC1; p=reject; adkim=s; aspf=r"`+"\n")
+	r := dnstest.NewClient(t, `_dmarc.s.test. TXT "v=DMARC1; p=reject; adkim=s; aspf=r"`+"\n")
 	p, err := dmarc.Discover(t.Context(), r, "s.test")
 	if err != nil {
 		t.Fatal(err)
@@ -134,11 +115,7 @@ func TestStrict(t *testing.T) {
 // TestQuestions: a walk asks for eight names at most, each once.
 func TestQuestions(t *testing.T) {
 	zone := dnstest.MustParse("x. TXT \"\"\n")
-	server, stop, err := dnstest.Start(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
+	server := dnstest.Start(t, zone)
 	r, err := dns.New(dns.Config{Servers: []string{server.Addr()}})
 	if err != nil {
 		t.Fatal(err)

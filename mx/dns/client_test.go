@@ -24,11 +24,7 @@ func serve(t *testing.T, text string, cfg dns.Config) (*dns.Client, *dnstest.Zon
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, stop, err := dnstest.Start(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
+	server := dnstest.Start(t, zone)
 	cfg.Servers = append(cfg.Servers, server.Addr())
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 5 * time.Second
@@ -207,11 +203,7 @@ func TestAuthentic(t *testing.T) {
 
 func TestAnotherServerIsAsked(t *testing.T) {
 	dead := dnstest.MustParse("! servfail a.test.\n! timeout b.test.\n")
-	server, stop, err := dnstest.Start(dead)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
+	server := dnstest.Start(t, dead)
 	c, zone := serve(t, world+"b.test. MX 1 mx.b.test.\n", dns.Config{Servers: []string{server.Addr()}, Timeout: 300 * time.Millisecond})
 	for _, name := range []string{"a.test", "b.test"} {
 		if _, _, err := c.MX(t.Context(), name); err != nil {

@@ -17,25 +17,6 @@ import (
 	"buzon/mx/spf"
 )
 
-// serve returns a client of a name server with this zone.
-func serve(t testing.TB, zone string) *dns.Client {
-	t.Helper()
-	z, err := dnstest.Parse(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, stop, err := dnstest.Start(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
-	c, err := dns.New(dns.Config{Servers: []string{server.Addr()}, Timeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // differs are the cases of the suite whose outcome is another one here, and why.
 var differs = map[string]struct {
 	result spf.Result
@@ -65,7 +46,7 @@ func TestRFC7208(t *testing.T) {
 		zone, cases, _ := strings.Cut(rest, "-- cases --\n")
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
-			r := serve(t, zone)
+			r := dnstest.NewClient(t, zone)
 			for line := range strings.Lines(cases) {
 				f := strings.Split(strings.TrimSuffix(line, "\n"), " | ")
 				if len(f) != 5 {
@@ -122,7 +103,7 @@ func unescape(t *testing.T, s string) string {
 }
 
 func TestIdentities(t *testing.T) {
-	r := serve(t, `
+	r := dnstest.NewClient(t, `
 a.test.      TXT "v=spf1 ip4:192.0.2.1 -all"
 evil.test.   TXT "v=spf1 +all"
 slow.test.   TXT "v=spf1 include:broken.test -all"

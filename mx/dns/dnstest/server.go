@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"testing"
 
 	"github.com/miekg/dns"
 )
@@ -61,14 +62,16 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Start listens on a free loopback port and serves until stop is called.
-func Start(zone *Zone) (s *Server, stop func(), err error) {
-	s, err = Listen("127.0.0.1:0", zone)
+// Start listens on a free loopback port and serves until the test is over.
+func Start(t testing.TB, zone *Zone) *Server {
+	t.Helper()
+	s, err := Listen("127.0.0.1:0", zone)
 	if err != nil {
-		return nil, nil, err
+		t.Fatal(err)
 	}
 	s.begin()
-	return s, func() { s.Close() }, nil
+	t.Cleanup(func() { s.Close() })
+	return s
 }
 
 // ServeDNS answers one question; it is dns.Handler's method.
