@@ -19,7 +19,7 @@ func (j *Judge) decide(f *findings) Verdict {
 	v.Action, v.Reply, v.Reason = j.action(f)
 	v.Results = j.results(f, v.Action)
 	v.Fields = fmt.Appendf(nil, "Authentication-Results: %s\r\n%s", v.Results, j.receivedSPF(f))
-	if j.cfg.Observe != nil && f.policy != nil && f.author != "" && (v.Reply == nil || v.Reply.Permanent()) {
+	if j.cfg.Observe != nil && f.policy != nil && f.author != "" && (v.Reply == nil || v.Reply.Permanent()) && !f.isReport() {
 		j.cfg.Observe(f.observation(v.Action, j.cfg.DMARC))
 	}
 	if v.Action != Accept {
@@ -107,16 +107,25 @@ func (f *findings) proven() bool {
 	return false
 }
 
+// isReport reports whether a message is one of the daily reports on mail (RFC
+// 9990 3.5.2, RFC 8460 5.3) and its author's. Nobody is told of these, or two
+// hosts would report each other's reports for ever.
+func (f *findings) isReport() bool {
+	const title = "Report Domain:"
+	subject := strings.TrimSpace(f.header.Get("Subject"))
+	return f.outcome.Result == dmarc.ResultPass && len(subject) > len(title) && strings.EqualFold(subject[:len(title)], title)
+}
+
 // observation is what a report tells the domain of a message.
 func (f *findings) observation(a Action, enforcement Enforcement) dmarc.Observation {
 	o := dmarc.Observation{
 		Policy: *f.policy, IP: f.IP, Disposition: disposition(a),
 		DKIM: f.outcome.DKIM, SPF: f.outcome.SPF,
 		EnvelopeFrom: f.from.Domain, EnvelopeTo: f.To.Domain,
-		SPFDomain: f.from.Domain, SPFResult: string(f.from.Result), SPFScope: "mfrom",
+		SPFDomain: f.from.Domain, SPFResult: string(f.from.Result),
 	}
 	if f.From.IsNull() {
-		o.SPFScope, o.EnvelopeFrom = "helo", ""
+		o.EnvelopeFrom = ""
 	}
 	for _, s := range f.signatures {
 		if s.Domain != "" && s.Selector != "" {

@@ -93,6 +93,7 @@ type incomingConfig struct {
 	DMARC             string   `toml:"dmarc"`
 	SPF               string   `toml:"spf"`
 	TrustedForwarders []string `toml:"trusted_forwarders"`
+	DMARCReports      bool     `toml:"dmarc_reports"`
 }
 
 type imapConfig struct {
@@ -157,7 +158,7 @@ func defaults() *config {
 			IMAPPerUser: 30, IMAPPerUserAddress: 15,
 			LoginFailuresPerMinute: 10, LoginFailuresPerDay: 50,
 		},
-		Incoming: incomingConfig{DMARC: "enforce", SPF: "junk"},
+		Incoming: incomingConfig{DMARC: "enforce", SPF: "junk", DMARCReports: true},
 		Auth:     authConfig{SCRAM: true},
 		OAuth:    oauthConfig{Claim: "email"},
 		IMAP:     imapConfig{PlaintextLogin: "never"},

@@ -48,6 +48,7 @@ var layers = map[string]int{
 	"internal/tomlfile": 1,
 	"internal/size":     1,
 	"mx/dns":            1,
+	"mx/daily":          1,
 	"imapd/wire":        1,
 	"maildir/textindex": 1,
 }

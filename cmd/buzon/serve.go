@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,10 +26,10 @@ import (
 	"buzon/internal/managesieve"
 	"buzon/internal/sasl"
 	"buzon/internal/sieve"
-	"buzon/internal/smtp"
 	"buzon/maildir"
 	"buzon/mx"
 	"buzon/mx/dkim"
+	"buzon/mx/dmarc"
 	"buzon/mx/dns"
 	"buzon/mx/mtasts"
 	"buzon/mx/queue"
@@ -102,6 +101,7 @@ type host struct {
 	queue      *queue.Queue
 	sts        *mtasts.Cache     // nil: switched off
 	tlsReports *tlsrpt.Collector // nil: switched off
+	dmarcSeen  *dmarc.Collector  // nil: nobody is told of mail in his name
 	incoming   *smtpd.Server     // port 25
 	submission *smtpd.Server     // 587
 	implicit   *smtpd.Server     // 465
@@ -237,6 +237,12 @@ func (h *host) openOutbound() error {
 	}
 	h.forwarder = mx.NewForwarder(mx.ForwarderConfig{Secret: secret, Keys: h.keys, SigningDomain: h.signs})
 
+	if cfg.Incoming.DMARCReports {
+		if h.dmarcSeen, err = dmarc.OpenCollector(cfg.path("outbound", "dmarc.json"), nil); err != nil {
+			return err
+		}
+	}
+
 	queueCfg := cfg.queueConfig()
 	queueCfg.Sender = mx.NewSigner(mx.SignerConfig{
 		Next: h.client, Keys: h.keys, SigningDomain: h.signs, IsLocal: h.accounts.IsLocalDomain, Log: h.log,
@@ -279,21 +285,6 @@ func (h *host) openTLSPolicies(outbound *mx.Config, resolver *dns.Client) (err e
 	return nil
 }
 
-// tellOfTLS sends what h.tlsReports has collected.
-func (h *host) tellOfTLS(ctx context.Context) error {
-	h.reloading.Lock()
-	domain := h.cfg.Domains[0]
-	h.reloading.Unlock()
-	from, err := smtp.ParseAddress("postmaster@" + domain)
-	if err != nil {
-		return err
-	}
-	return h.tlsReports.Run(ctx, tlsrpt.Sending{
-		Resolver: h.resolver, Spool: h.queue, Submitter: from.Domain, From: from, Log: h.log,
-		HTTP: &http.Client{Transport: &http.Transport{DialContext: h.client.DialPublic, DisableKeepAlives: true}},
-	})
-}
-
 // local is the way into the mailboxes.
 func (h *host) local() *lda.Local {
 	return lda.New(lda.Config{
@@ -308,6 +299,7 @@ func (h *host) judge() *mx.Judge {
 	return mx.NewJudge(mx.JudgeConfig{
 		Hostname: h.cfg.Hostname, Resolver: h.resolver, Log: h.log,
 		DMARC: mx.Enforcement(in.DMARC), SPF: mx.Enforcement(in.SPF), Trusted: in.TrustedForwarders,
+		Observe: h.dmarcSeen.Observe,
 	})
 }
 
@@ -414,6 +406,9 @@ func (h *host) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	}
 	if h.tlsReports != nil {
 		start("tls reports", h.tellOfTLS)
+	}
+	if h.dmarcSeen != nil {
+		start("dmarc reports", h.tellOfMail)
 	}
 	h.log.Info("ready", "version", version, "host", h.cfg.Hostname, "domains", strings.Join(h.cfg.Domains, " "), "dur", time.Since(h.started))
 	notify(notifyReady)

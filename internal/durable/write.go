@@ -59,6 +59,16 @@ func WriteFileIn(dir Dir, name string, data []byte, perm fs.FileMode) error {
 	return dir.Sync()
 }
 
+// WriteFileAt is WriteFile for a path, whose directory must exist.
+func WriteFileAt(file string, data []byte, perm fs.FileMode) error {
+	dir, err := OpenDir(path.Dir(file))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return WriteFileIn(dir, path.Base(file), data, perm)
+}
+
 // CreateFile makes the file name with data and makes its contents durable; its
 // name is durable after the caller's dir.Sync.
 func CreateFile(dir Dir, name string, data []byte, perm fs.FileMode) error {

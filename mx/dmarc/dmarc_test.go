@@ -1,6 +1,7 @@
 package dmarc_test
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -140,14 +141,22 @@ func TestReportAddresses(t *testing.T) {
 		want   []string
 	}{
 		{"v=DMARC1; p=none; rua=mailto:a@b.test", []string{"a@b.test"}},
-		{"v=DMARC1; p=none; rua=mailto:a@b.test!10m, MAILTO:c%2Bd@e.test , https://x.test", []string{"a@b.test", "c+d@e.test"}},
+		{"v=DMARC1; p=none; rua=mailto:a@b.test!10m, MAILTO:c%2Bd@e.test , https://x.test", []string{"a@b.test!10485760", "c+d@e.test"}},
+		{"v=DMARC1; p=none; rua=mailto:a@b.test!7,mailto:a@b.test!2k,mailto:a@b.test!2kk,mailto:a@b.test!-1,mailto:a@b.test!9999999999t", []string{"a@b.test!7", "a@b.test!2048", "a@b.test", "a@b.test", "a@b.test"}},
 		{"v=DMARC1; p=none; rua=mailto:, mailto:x, mailto:a@[127.0.0.1], a@b.test", nil},
 		{"v=DMARC1; p=none; rua=mailto:a%0d%0aRCPT@b.test", nil},
 		{"v=DMARC1; p=none; rua=" + strings.Repeat("mailto:a@b.test,", 400), slices.Repeat([]string{"a@b.test"}, 10)},
 	} {
 		rec, ok := dmarc.Parse(tt.record)
-		if !ok || !slices.Equal(rec.Reports, tt.want) {
-			t.Errorf("%.80s: %v, %t, want %v", tt.record, rec.Reports, ok, tt.want)
+		var got []string
+		for _, d := range rec.Reports {
+			if d.Limit > 0 {
+				d.Address += fmt.Sprintf("!%d", d.Limit)
+			}
+			got = append(got, d.Address)
+		}
+		if !ok || !slices.Equal(got, tt.want) {
+			t.Errorf("%.80s: %v, %t, want %v", tt.record, got, ok, tt.want)
 		}
 	}
 }
@@ -167,8 +176,13 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("disposition %q", d)
 			}
 		}
-		if rec.Policy == "" || len(rec.Reports) > 10 || strings.ContainsAny(strings.Join(rec.Reports, ""), "\r\n<> ") && !strings.Contains(strings.Join(rec.Reports, ""), `"`) {
+		if rec.Policy == "" || len(rec.Reports) > 10 {
 			t.Errorf("%q became %+v", text, rec)
+		}
+		for _, d := range rec.Reports {
+			if d.Limit < 0 || strings.ContainsAny(d.Address, "\r\n<> ") && !strings.Contains(d.Address, `"`) {
+				t.Errorf("%q became %+v", text, d)
+			}
 		}
 	})
 }

@@ -5,6 +5,7 @@ package dmarc
 
 import (
 	"net/url"
+	"strconv"
 	"strings"
 
 	"buzon/internal/smtp"
@@ -22,15 +23,35 @@ const (
 
 // Record is a policy record. Tags that are not there have their defaults.
 type Record struct {
-	Policy      Disposition // p
-	Subdomains  Disposition // sp; "" when not given
-	Nonexistent Disposition // np; "" when not given
-	Testing     bool        // t=y
-	StrictDKIM  bool        // adkim=s
-	StrictSPF   bool        // aspf=s
-	Suffix      byte        // psd: 'y', 'n' or 'u'
-	Reports     []string    // rua: the mail addresses of it
-	Failure     string      // fo, as written, for the reports
+	Policy      Disposition   // p
+	Subdomains  Disposition   // sp; "" when not given
+	Nonexistent Disposition   // np; "" when not given
+	Testing     bool          // t=y
+	StrictDKIM  bool          // adkim=s
+	StrictSPF   bool          // aspf=s
+	Suffix      byte          // psd: 'y', 'n' or 'u'
+	Reports     []Destination // rua: the mail addresses of it
+	Failure     string        // fo, as written, for the reports
+}
+
+// tagsOf splits a record into its tags; of those that are there twice the first
+// one counts.
+func tagsOf(text string) map[string]string {
+	tags := make(map[string]string)
+	for part := range strings.SplitSeq(text, ";") {
+		name, value, found := strings.Cut(part, "=")
+		name = strings.ToLower(strings.Trim(name, " \t"))
+		if _, twice := tags[name]; found && !twice {
+			tags[name] = strings.Trim(value, " \t")
+		}
+	}
+	return tags
+}
+
+// Destination is where reports are wanted.
+type Destination struct {
+	Address string
+	Limit   int64 // bytes of a message; 0: none is given. Older records have it behind an exclamation mark
 }
 
 const (
@@ -55,14 +76,7 @@ func Parse(text string) (rec Record, ok bool) {
 		return Record{}, false
 	}
 	rec = Record{Suffix: 'u'}
-	tags := make(map[string]string)
-	for part := range strings.SplitSeq(text, ";") {
-		name, value, found := strings.Cut(part, "=")
-		name = strings.ToLower(strings.Trim(name, " \t"))
-		if _, twice := tags[name]; found && !twice {
-			tags[name] = strings.Trim(value, " \t")
-		}
-	}
+	tags := tagsOf(text)
 	valid := true
 	disposition := func(tag string) Disposition {
 		value, given := tags[tag]
@@ -91,27 +105,42 @@ func Parse(text string) (rec Record, ok bool) {
 	return rec, true
 }
 
-// reportAddresses takes the mailto URIs out of a list (RFC 9989 4.6). A size
-// behind an exclamation mark, which older records have, is passed over.
-func reportAddresses(list string) []string {
-	var out []string
+// reportAddresses takes the mailto URIs out of a list (RFC 9989 4.6).
+func reportAddresses(list string) []Destination {
+	var out []Destination
 	for uri := range strings.SplitSeq(list, ",") {
 		uri = strings.Trim(uri, " \t")
 		scheme, rest, ok := strings.Cut(uri, ":")
 		if !ok || !strings.EqualFold(scheme, "mailto") || len(out) == maxReports {
 			continue
 		}
-		rest, _, _ = strings.Cut(rest, "!")
+		rest, size, _ := strings.Cut(rest, "!")
 		rest, _, _ = strings.Cut(rest, "?")
 		address, err := url.PathUnescape(rest)
 		if err != nil {
 			continue
 		}
 		if a, err := smtp.ParseAddress(address); err == nil && !strings.HasPrefix(a.Domain, "[") {
-			out = append(out, a.String())
+			out = append(out, Destination{a.String(), sizeLimit(size)})
 		}
 	}
 	return out
+}
+
+// sizeLimit reads the size of RFC 7489 6.4: digits, and perhaps one of k, m, g
+// and t. What cannot be read is no limit.
+func sizeLimit(s string) int64 {
+	s = strings.ToLower(s)
+	number := strings.TrimRight(s, "kmgt")
+	n, err := strconv.ParseInt(number, 10, 23)
+	if err != nil || n < 0 || len(s)-len(number) > 1 {
+		return 0
+	}
+	unit := s[len(number):]
+	if unit == "" {
+		return n
+	}
+	return n << (10 * (1 + strings.Index("kmgt", unit)))
 }
 
 func failureOptions(s string) string {

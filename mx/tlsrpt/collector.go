@@ -4,17 +4,11 @@
 package tlsrpt
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"buzon/internal/durable"
+	"buzon/mx/daily"
 )
 
 // PolicyType is what decided about TLS, RFC 8460 4.4.
@@ -45,10 +39,9 @@ const (
 
 // Limits of what is counted.
 const (
-	maxDomains       = 10_000 // of a day
-	maxFailures      = 50     // kinds of failure of one policy
-	maxPolicies      = 5      // of a domain and day
-	maxDetail        = 200    // bytes of a failure's cause
+	maxFailures      = 50  // kinds of failure of one policy
+	maxPolicies      = 5   // of a domain and day
+	maxDetail        = 200 // bytes of a failure's cause
 	maxPolicyStrings = 50
 )
 
@@ -66,18 +59,11 @@ type Event struct {
 
 // A Collector keeps the events of today, and those of days that are not told
 // yet. It is safe for concurrent use.
-type Collector struct {
-	path string
-	now  func() time.Time
+type Collector struct{ book *daily.Book[figures] }
 
-	mu      sync.Mutex      // guards what follows
-	days    map[string]*day // by date, UTC
-	changed bool
-}
-
-// day is what happened on one.
-type day struct {
-	Domains map[string][]*policyCount `json:"domains"`
+// figures are what happened on the way to one domain on one day.
+type figures struct {
+	Policies []*policyCount `json:"policies"`
 }
 
 // policyCount is what happened under one policy of a domain.
@@ -98,46 +84,16 @@ type failureCount struct {
 	Count  int64  `json:"count"`
 }
 
-const (
-	dateFormat = "2006-01-02"
-	maxState   = 256 << 20 // bytes of the file
-	keepDays   = 3         // that could not be told
-)
-
 // Open reads what was collected before at path, which need not exist; "" keeps
 // everything in memory. now is time.Now when nil.
 func Open(path string, now func() time.Time) (*Collector, error) {
-	if now == nil {
-		now = time.Now
-	}
-	c := &Collector{path: path, now: now, days: make(map[string]*day)}
-	if path == "" {
-		return c, nil
-	}
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
-	}
-	if err == nil && info.Size() > maxState {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxState)
-	}
+	book, err := daily.Open[figures](daily.Config{Path: path, Now: now, Write: func(path string, data []byte) error {
+		return durable.WriteFileAt(path, data, 0o600)
+	}})
 	if err != nil {
 		return nil, err
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(data, &c.days); err != nil || c.days == nil {
-		c.days = make(map[string]*day) // figures, not mail: begin anew
-	}
-	for _, d := range c.days {
-		if d == nil || d.Domains == nil {
-			c.days = make(map[string]*day)
-			break
-		}
-	}
-	return c, nil
+	return &Collector{book}, nil
 }
 
 // Record counts an event; it does nothing to a nil Collector.
@@ -145,40 +101,32 @@ func (c *Collector) Record(e Event) {
 	if c == nil || e.Domain == "" {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	date := c.now().UTC().Format(dateFormat)
-	d := c.days[date]
-	if d == nil {
-		d = &day{Domains: make(map[string][]*policyCount)}
-		c.days[date] = d
-	}
-	p := d.policy(e)
-	if p == nil {
-		return
-	}
-	c.changed = true
-	if e.Result == Success {
-		p.Successes++
-		return
-	}
-	p.Failures++
-	p.fail(e)
+	c.book.Count(e.Domain, func(f *figures) {
+		p := f.policy(e)
+		switch {
+		case p == nil:
+		case e.Result == Success:
+			p.Successes++
+		default:
+			p.Failures++
+			p.fail(e)
+		}
+	})
 }
 
-func (d *day) policy(e Event) *policyCount {
-	list := d.Domains[e.Domain]
+// policy returns the count of the event's policy, nil when there are too many.
+func (f *figures) policy(e Event) *policyCount {
 	e.Text = e.Text[:min(len(e.Text), maxPolicyStrings)]
-	for _, p := range list {
+	for _, p := range f.Policies {
 		if p.Type == e.Policy && slices.Equal(p.Text, e.Text) {
 			return p
 		}
 	}
-	if len(list) >= maxPolicies || list == nil && len(d.Domains) >= maxDomains {
+	if len(f.Policies) >= maxPolicies {
 		return nil
 	}
 	p := &policyCount{Type: e.Policy, Text: e.Text, MX: e.MX}
-	d.Domains[e.Domain] = append(list, p)
+	f.Policies = append(f.Policies, p)
 	return p
 }
 
@@ -197,91 +145,14 @@ func (p *policyCount) fail(e Event) {
 	}
 }
 
-// Save writes what was collected, if there is something new.
-func (c *Collector) Save() error {
-	if c == nil || c.path == "" {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.changed {
-		return nil
-	}
-	data, err := json.Marshal(c.days)
-	if err != nil {
-		return err
-	}
-	dir, err := durable.OpenDir(filepath.Dir(c.path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := durable.WriteFileIn(dir, filepath.Base(c.path), data, 0o600); err != nil {
-		return err
-	}
-	c.changed = false
-	return nil
-}
-
-// past returns the dates before today that are not told yet.
-func (c *Collector) past() (dates []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now().UTC()
-	today, oldest := now.Format(dateFormat), now.AddDate(0, 0, -keepDays).Format(dateFormat)
-	for date := range c.days {
-		switch {
-		case date < oldest:
-			delete(c.days, date)
-			c.changed = true
-		case date < today:
-			dates = append(dates, date)
-		}
-	}
-	slices.Sort(dates)
-	return dates
-}
-
-// domains returns the domains of a day.
-func (c *Collector) domains(date string) (list []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d := c.days[date]; d != nil {
-		for domain := range d.Domains {
-			list = append(list, domain)
-		}
-	}
-	slices.Sort(list)
-	return list
-}
-
-// take returns what happened on the way to a domain, and forgets it.
-func (c *Collector) take(date, domain string) []*policyCount {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d := c.days[date]
-	if d == nil {
-		return nil
-	}
-	list := d.Domains[domain]
-	delete(d.Domains, domain)
-	if len(d.Domains) == 0 {
-		delete(c.days, date)
-	}
-	c.changed = true
-	return list
-}
-
 // Results returns what has gone wrong on the way to a domain today.
 func (c *Collector) Results(domain string) (list []Result) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d := c.days[c.now().UTC().Format(dateFormat)]; d != nil {
-		for _, p := range d.Domains[domain] {
-			for _, f := range p.Details {
-				list = append(list, f.Result)
+	c.book.Today(domain, func(f *figures) {
+		for _, p := range f.Policies {
+			for _, d := range p.Details {
+				list = append(list, d.Result)
 			}
 		}
-	}
+	})
 	return list
 }

@@ -1,14 +1,14 @@
 package tlsrpt
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"net/mail"
 	"net/url"
 	"strings"
 	"time"
+
+	"buzon/mx/daily"
 )
 
 // The JSON of a report, RFC 8460 4.4.
@@ -47,15 +47,11 @@ type failureDetail struct {
 	Detail string `json:"failure-reason-code,omitempty"`
 }
 
-// newReport makes the report about a domain and a date.
-func newReport(organization, contact, date, domain string, counts []*policyCount) (*report, error) {
-	start, err := time.Parse(dateFormat, date)
-	if err != nil {
-		return nil, err
-	}
+// newReport makes the report about a domain and a day.
+func newReport(organization, contact string, day daily.Day, domain string, counts []*policyCount) *report {
 	r := &report{
-		Organization: organization, Contact: contact, ID: date + "T00:00:00Z_" + domain,
-		DateRange: dateRange{start, start.Add(24*time.Hour - time.Second)},
+		Organization: organization, Contact: contact, ID: string(day) + "T00:00:00Z_" + domain,
+		DateRange: dateRange{day.Start(), day.End()},
 	}
 	for _, c := range counts {
 		var p policyReport
@@ -66,7 +62,7 @@ func newReport(organization, contact, date, domain string, counts []*policyCount
 		}
 		r.Policies = append(r.Policies, p)
 	}
-	return r, nil
+	return r
 }
 
 // compressed is the report as it travels.
@@ -75,15 +71,7 @@ func (r *report) compressed() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := w.Write(text); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	return daily.Compressed(text), nil
 }
 
 // maxURIs bounds where one domain's reports go.

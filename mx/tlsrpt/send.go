@@ -3,17 +3,15 @@ package tlsrpt
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"buzon/internal/smtp"
+	"buzon/mx/daily"
 	"buzon/mx/dns"
 )
 
@@ -37,53 +35,18 @@ type Sending struct {
 	Log       *slog.Logger
 }
 
-const (
-	checkPeriod = 10 * time.Minute
-	// maxDelay spreads reports over the hours after midnight (RFC 8460 4.1).
-	maxDelay = 4 * time.Hour
-	postTime = time.Minute
-)
+const postTime = time.Minute
 
 // Run saves what is collected, and tells of each day when it is over, until ctx
 // ends.
 func (c *Collector) Run(ctx context.Context, s Sending) error {
-	delay := rand.N(maxDelay)
-	tick := time.NewTicker(checkPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return c.Save()
-		case <-tick.C:
-		}
-		now := c.now().UTC()
-		if now.Sub(now.Truncate(24*time.Hour)) >= delay {
-			c.Tell(ctx, s)
-		}
-		if err := c.Save(); err != nil {
-			s.Log.Error("TLS results not written", "err", err)
-		}
-	}
+	return c.book.Run(ctx, s.Submitter, s.Log, s.tell)
 }
 
-// Tell sends the reports of all days that are over. A report that cannot be
-// handed over is gone: they are figures, and tomorrow's follow.
-func (c *Collector) Tell(ctx context.Context, s Sending) {
-	for _, date := range c.past() {
-		for _, domain := range c.domains(date) {
-			if ctx.Err() != nil {
-				return
-			}
-			if err := c.tell(ctx, s, date, domain); err != nil {
-				s.Log.Warn("TLS report not sent", "domain", domain, "date", date, "err", err)
-			}
-		}
-	}
-}
-
-func (c *Collector) tell(ctx context.Context, s Sending, date, domain string) error {
+// tell sends the report about a day to where its domain wants it. One that
+// cannot be handed over is gone: these are figures, and tomorrow's follow.
+func (s Sending) tell(ctx context.Context, day daily.Day, domain string, f *figures) error {
 	texts, _, err := s.Resolver.TXT(ctx, "_smtp._tls."+domain)
-	counts := c.take(date, domain)
 	if dns.NotFound(err) {
 		return nil
 	}
@@ -94,10 +57,7 @@ func (c *Collector) tell(ctx context.Context, s Sending, date, domain string) er
 	if len(rua) == 0 {
 		return nil
 	}
-	r, err := newReport(s.Submitter, s.From.String(), date, domain, counts)
-	if err != nil {
-		return err
-	}
+	r := newReport(s.Submitter, s.From.String(), day, domain, f.Policies)
 	data, err := r.compressed()
 	if err != nil {
 		return err
@@ -109,10 +69,10 @@ func (c *Collector) tell(ctx context.Context, s Sending, date, domain string) er
 			err = s.mail(ctx, mailAddress(u), r, domain, data)
 		}
 		if err != nil {
-			s.Log.Warn("TLS report not sent", "domain", domain, "date", date, "to", u.Redacted(), "err", err)
+			s.Log.Warn("TLS report not sent", "domain", domain, "day", string(day), "to", u.Redacted(), "err", err)
 			continue
 		}
-		s.Log.Info("TLS report sent", "domain", domain, "date", date, "to", u.Redacted())
+		s.Log.Info("TLS report sent", "domain", domain, "day", string(day), "to", u.Redacted())
 	}
 	return nil
 }
@@ -141,54 +101,24 @@ func (s Sending) post(ctx context.Context, u *url.URL, data []byte) error {
 }
 
 // mail sends a report by mail, RFC 8460 5.3. It must arrive even where the TLS
-// that it is about does not work (3, and RFC 8689 5).
+// that it is about does not work (3, and RFC 8689 5). From the null
+// reverse-path nobody answers it.
 func (s Sending) mail(ctx context.Context, to string, r *report, domain string, data []byte) error {
 	address, err := smtp.ParseAddress(to)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	boundary := fmt.Sprintf("tlsrpt-%016x", rand.Uint64())
-	var b bytes.Buffer
-	for _, line := range []string{
-		"Date: " + now.UTC().Format(time.RFC1123Z),
-		"From: <" + s.From.String() + ">",
-		"To: <" + address.String() + ">",
-		"Subject: Report Domain: " + domain + " Submitter: " + s.Submitter,
-		" Report-ID: <" + r.ID + "@" + s.Submitter + ">",
-		fmt.Sprintf("Message-ID: <tlsrpt-%016x@%s>", rand.Uint64(), s.Submitter),
-		"TLS-Report-Domain: " + domain,
-		"TLS-Report-Submitter: " + s.Submitter,
-		"TLS-Required: No",
-		"Auto-Submitted: auto-generated",
-		"MIME-Version: 1.0",
-		`Content-Type: multipart/report; report-type="tlsrpt";`,
-		` boundary="` + boundary + `"`,
-		"",
-		"--" + boundary,
-		"Content-Type: text/plain; charset=us-ascii",
-		"",
-		"This is how TLS went on the way to the mail hosts of " + domain + ",",
-		"seen from " + s.Submitter + " (RFC 8460).",
-		"",
-		"--" + boundary,
-		"Content-Type: application/tlsrpt+gzip",
-		"Content-Transfer-Encoding: base64",
-		`Content-Disposition: attachment; filename="` + r.fileName(s.Submitter, domain) + `"`,
-		"",
-	} {
-		b.WriteString(line + "\r\n")
-	}
-	text := base64.StdEncoding.EncodeToString(data)
-	for len(text) > 0 {
-		n := min(len(text), 76)
-		b.WriteString(text[:n] + "\r\n")
-		text = text[n:]
-	}
-	b.WriteString("--" + boundary + "--\r\n")
+	msg := daily.Letter{
+		From: s.From.String(), To: address.String(), Host: s.Submitter,
+		Subject: "Report Domain: " + domain + " Submitter: " + s.Submitter + "\r\n Report-ID: <" + r.ID + "@" + s.Submitter + ">",
+		Fields:  []daily.Field{{Name: "TLS-Report-Domain", Value: domain}, {Name: "TLS-Report-Submitter", Value: s.Submitter}, {Name: "TLS-Required", Value: "No"}},
+		Kind:    `multipart/report; report-type="tlsrpt"`,
+		Words: "This is how TLS went on the way to the mail hosts of " + domain + ",\n" +
+			"seen from " + s.Submitter + " (RFC 8460).\n",
+		FileType: "application/tlsrpt+gzip", FileName: r.fileName(s.Submitter, domain), File: data,
+	}.Bytes()
 	_, err = s.Spool.Submit(ctx, smtp.Envelope{
-		From: s.From, To: []smtp.Recipient{{Address: address, Notify: smtp.NotifyNever}},
-		Size: int64(b.Len()), TLS: smtp.TLSOptional,
-	}, strings.NewReader(b.String()))
+		To: []smtp.Recipient{{Address: address}}, Size: int64(len(msg)), TLS: smtp.TLSOptional,
+	}, bytes.NewReader(msg))
 	return err
 }
