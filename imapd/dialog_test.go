@@ -253,7 +253,7 @@ func dialogueUser(actor string) string {
 }
 
 func (d *dialogue) line(where string, c *dialogueConn) string {
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	line, err := c.r.ReadString('\n')
 	if err != nil {
 		d.t.Fatalf("%s: got %q, %v", where, line, err)
@@ -290,7 +290,7 @@ func (d *dialogue) expect(where string, c *dialogueConn, want string) {
 }
 
 func (d *dialogue) expectClosed(where string, c *dialogueConn) {
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		if _, err := c.r.ReadString('\n'); err != nil {
 			if ne, ok := err.(net.Error); ok && ne.Timeout() {

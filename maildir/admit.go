@@ -103,7 +103,7 @@ func (m *Mailbox) addArrivals(d *draft, all []*arrival) {
 		r.date = unknownDate
 		if a.stat != nil {
 			m.young.put(a, m.disk.confirmed)
-			r.date = a.stat.Mtime / 1e9
+			r.date = zonedTimeOf(a.stat.Mtime)
 			if r.stored != a.stat.Size {
 				// What the name says of the size is wrong, so both are.
 				r.stored, r.size = a.stat.Size, -1

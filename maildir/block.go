@@ -24,11 +24,11 @@ type block struct {
 	// facts, one array for the block's life
 	uid     []UID
 	ino     []uint64
-	size    []int64 // RFC822.SIZE; -1 not known
-	stored  []int64 // bytes on disk; -1 not known
-	date    []int64 // INTERNALDATE, Unix seconds; unknownDate
-	saved   []int64 // SAVEDATE, Unix seconds; unknownDate
-	cached  []int64 // where the parse cache has the message, + 1; 0: it has not
+	size    []int64     // RFC822.SIZE; -1 not known
+	stored  []int64     // bytes on disk; -1 not known
+	date    []zonedTime // INTERNALDATE; unknownDate
+	saved   []int64     // SAVEDATE, Unix seconds; unknownDate
+	cached  []int64     // where the parse cache has the message, + 1; 0: it has not
 	nameEnd []uint32
 	names   []byte // base, or base NUL GUID, of each row
 
@@ -168,7 +168,7 @@ func (b *block) learn(p *int64, unknown, value int64) {
 // learnFrom fills in what a look at the file tells.
 func (b *block) learnFrom(i int, in durable.Info) {
 	b.learn(&b.stored[i], -1, in.Size)
-	b.learn(&b.date[i], unknownDate, in.Mtime/1e9)
+	b.learn(&b.date[i], unknownDate, zonedTimeOf(in.Mtime))
 	b.learn(&b.saved[i], unknownDate, in.Ctime/1e9)
 }
 

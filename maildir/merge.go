@@ -277,7 +277,7 @@ func (m *Mailbox) sameFile(d *draft, i int, a *arrival) bool {
 		in = &now
 	}
 	size, date := b.loadStored(r), b.loadDate(r)
-	return (size < 0 || size == in.Size) && (date == unknownDate || date == in.Mtime/1e9) &&
+	return (size < 0 || size == in.Size) && (date == unknownDate || date == zonedTimeOf(in.Mtime)) &&
 		in.Btime != 0 && (in.Btime < m.lastConfirmed || in.Btime == m.young[d.uids[i]])
 }
 

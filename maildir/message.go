@@ -278,15 +278,3 @@ func (m *Mailbox) measure(s *State, i int) (int64, error) {
 	defer f.Close()
 	return f.Size(), nil
 }
-
-// readDate reads a file's dates, for State.InternalDate and SaveDate.
-func (m *Mailbox) readDate(s *State, i int, load func(*block, int) int64) (time.Time, error) {
-	in, err := m.statRow(s, i)
-	if err != nil {
-		return time.Time{}, err
-	}
-	sl := s.slot(i)
-	b, r := s.blocks[sl.block()], sl.row()
-	b.learnFrom(r, in)
-	return time.Unix(load(b, r), 0).UTC(), nil
-}

@@ -111,7 +111,7 @@ func (s *Staged) seal(date time.Time) error {
 	}
 	var err error
 	if !date.IsZero() {
-		err = s.file.SetTime(date)
+		err = s.file.SetTime(fileTime(date))
 	}
 	if err == nil {
 		err = s.file.Sync()

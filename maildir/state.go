@@ -74,22 +74,30 @@ func (s *State) Size(i int) (int64, error) {
 }
 
 // InternalDate returns INTERNALDATE of row i (RFC 9051 2.3.3): the file's time
-// of modification, in UTC, read at most once.
+// of modification, in the zone that APPEND gave, or in UTC; read at most once.
 func (s *State) InternalDate(i int) (time.Time, error) {
-	sl := s.slot(i)
-	if t := s.blocks[sl.block()].loadDate(sl.row()); t != unknownDate {
-		return time.Unix(t, 0).UTC(), nil
-	}
-	return s.mailbox.readDate(s, i, (*block).loadDate)
+	t, err := s.date(i, (*block).loadDate)
+	return timeOfZoned(t), err
 }
 
 // SaveDate returns when the message came into this mailbox (RFC 8514), in UTC.
 func (s *State) SaveDate(i int) (time.Time, error) {
+	t, err := s.date(i, (*block).loadSaved)
+	return time.Unix(t, 0).UTC(), err
+}
+
+// date loads a date of row i, which may have to be read from the file.
+func (s *State) date(i int, load func(*block, int) int64) (int64, error) {
 	sl := s.slot(i)
-	if t := s.blocks[sl.block()].loadSaved(sl.row()); t != unknownDate {
-		return time.Unix(t, 0).UTC(), nil
+	b, r := s.blocks[sl.block()], sl.row()
+	if load(b, r) == unknownDate {
+		in, err := s.mailbox.statRow(s, i)
+		if err != nil {
+			return 0, err
+		}
+		b.learnFrom(r, in)
 	}
-	return s.mailbox.readDate(s, i, (*block).loadSaved)
+	return load(b, r), nil
 }
 
 // GUID returns what identifies the message in every mailbox that it is copied
@@ -151,7 +159,7 @@ func (s *State) Bytes() int64 {
 		b, r := s.blocks[sl.block()], sl.row()
 		n := b.loadStored(r)
 		if n < 0 {
-			_, _ = s.mailbox.readDate(s, i, (*block).loadDate)
+			_, _ = s.date(i, (*block).loadDate)
 			n = b.loadStored(r)
 		}
 		total += max(n, 0) // one that is gone is about to leave
