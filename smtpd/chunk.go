@@ -150,7 +150,7 @@ func (r *chunkReader) another() {
 				break
 			}
 			return
-		case "RSET", "EHLO", "HELO", "QUIT":
+		case "RSET", "EHLO", "HELO", "LHLO", "QUIT":
 			r.err = errDropped
 			g.muted, g.returned = true, bytes.Clone(raw) // go-smtp shall answer the command and not for the message
 			return

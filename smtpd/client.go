@@ -81,7 +81,15 @@ func newClient(ctx context.Context, s *Server, nc net.Conn, release func()) *cli
 }
 
 func (c *client) log() *slog.Logger {
-	return c.srv.cfg.Log.With("conn", c.id, "ip", c.ip)
+	return c.srv.cfg.Log.With("conn", c.id, "ip", c.address())
+}
+
+// address is the client's, or "" at a Unix socket.
+func (c *client) address() string {
+	if !c.ip.IsValid() {
+		return ""
+	}
+	return c.ip.String()
 }
 
 // silent waits for the greeting pause, and reports whether the client kept

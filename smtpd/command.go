@@ -63,6 +63,11 @@ func (g *gate) command() []byte {
 	}
 	verb, args, _ := strings.Cut(string(line), " ")
 	g.verb = strings.ToUpper(verb)
+	if c.srv.perRecipient() {
+		if raw = g.greetLMTP(raw); raw == nil {
+			return nil
+		}
+	}
 	if mustWait[g.verb] && c.in.buffered() > 0 {
 		c.end(replyEager, errors.New("sent more after "+g.verb+" without waiting"))
 		return nil

@@ -10,7 +10,8 @@ import (
 )
 
 // The dialogues in testdata/dialog are run against a real listener and store,
-// those in incoming/ against port 25 and those in submission/ against 587.
+// those in incoming/ against port 25, those in submission/ against 587, and
+// those in lmtp/ against a Unix socket.
 //
 //	> text    send the line; lines that follow each other go in one segment
 //	>| "text" send a Go string as it is
@@ -18,6 +19,7 @@ import (
 //	< EOF     the connection is closed
 //	! tls     put TLS on
 //	! ana 2   ana has two messages
+//	! ana has TEXT   her last message holds the text
 //
 // S05: each is run twice, the second time with one octet in each segment, and
 // must go the same way.
@@ -32,9 +34,12 @@ func TestDialogues(t *testing.T) {
 				t.Parallel()
 				h := newHouse(t)
 				addr := ""
-				if filepath.Dir(file) == "incoming" {
+				switch filepath.Dir(file) {
+				case "incoming":
 					addr = h.incoming()
-				} else {
+				case "lmtp":
+					addr = h.lmtp()
+				default:
 					addr = h.submission(false)
 				}
 				text, err := os.ReadFile(filepath.Join("testdata/dialog", file))
@@ -106,6 +111,13 @@ func (d *dialogue) check(args []string) {
 	d.t.Helper()
 	if len(args) == 1 && args[0] == "tls" {
 		d.startTLS(false)
+		return
+	}
+	if args[1] == "has" {
+		all, want := d.h.inbox(args[0]), strings.Join(args[2:], " ")
+		if len(all) == 0 || !strings.Contains(strings.ReplaceAll(all[len(all)-1], "\r\n\t", " "), want) {
+			d.t.Errorf("line %d: %s has %q", d.line, args[0], all)
+		}
 		return
 	}
 	if got := strconv.Itoa(len(d.h.inbox(args[0]))); got != args[1] {

@@ -46,6 +46,7 @@ type gate struct {
 	sasl     bool   // an AUTH challenge is open
 	body     *body  // the message that is being sent
 	doubt    bool   // not everybody would have ended the last message where it ended
+	answers  []byte // for each recipient, in place of the one to a message (LMTP)
 	upgrade  bool   // TLS was put on; another gate takes over
 }
 
@@ -100,6 +101,12 @@ func (g *gate) settle() {
 		reply = slices.Insert(reply, first, []byte(g.c.extensions())...)
 	}
 	g.reply = g.reply[:0]
+	if g.c.srv.perRecipient() {
+		reply = inLMTP(reply)
+	}
+	if g.answers != nil {
+		reply, g.answers = g.answers, nil
+	}
 	if g.muted {
 		g.muted = false
 		return
@@ -121,9 +128,13 @@ func (g *gate) settle() {
 	}
 }
 
-// countError slows down and then ends a client that only makes mistakes.
+// countError slows down and then ends a client that only makes mistakes. A
+// mail host in front of us passes on what others did.
 func (g *gate) countError() {
 	c := g.c
+	if c.srv.perRecipient() {
+		return
+	}
 	c.errors++
 	switch {
 	case c.errors >= hardErrors:

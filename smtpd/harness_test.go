@@ -190,6 +190,19 @@ func (h *house) serve(s *Server) (addr string) {
 	return ln.Addr().String()
 }
 
+// lmtp serves a Unix socket for the host in front, where luis refuses offers.
+func (h *house) lmtp() (path string) {
+	h.t.Helper()
+	h.must(errors.Join(
+		h.scripts.Put("luis@buzon.test", "mine", []byte(`require "ereject"; if header "subject" "offer" { ereject "No offers"; }`)),
+		h.scripts.Activate("luis@buzon.test", "mine")))
+	path = filepath.Join(h.dir, "lmtp")
+	ln, err := net.Listen("unix", path)
+	h.must(err)
+	h.run(NewLMTP(h.cfg), ln)
+	return path
+}
+
 // run serves ln until the test ends or stop is called.
 func (h *house) run(s *Server, ln net.Listener) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -231,7 +244,11 @@ type peer struct {
 
 func dial(t testing.TB, addr string) *peer {
 	t.Helper()
-	nc, err := net.Dial("tcp", addr)
+	network := "tcp"
+	if strings.HasPrefix(addr, "/") {
+		network = "unix"
+	}
+	nc, err := net.Dial(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}

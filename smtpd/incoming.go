@@ -93,6 +93,9 @@ func mustExist(local string) bool {
 
 // noSuchUser refuses a recipient, later and later.
 func (in *incoming) noSuchUser(c *client) error {
+	if in.perRecipient() { // it asks for somebody else, and knows no better
+		return smtp.NoSuchUser
+	}
 	c.unknown++
 	within, _ := in.unknown.Take(limit.Host(c.ip).String(), 1)
 	switch {
@@ -137,31 +140,41 @@ func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, erro
 		return nil, verdict.Reply
 	}
 	trace := append(verdict.Fields, received(t, in.cfg.Hostname, t.s.c)...)
-	done := "delivered as "
+	done, err := in.deliver(t, verdict, trace, m)
+	if err != nil {
+		return nil, err
+	}
+	t.s.c.accepted()
+	return smtp.NewReply(250, [3]int{2, 0, 0}, done), nil
+}
+
+// deliver puts m with trace on top into the mailboxes of t, and hands it over
+// for the addresses elsewhere. done says what became of it.
+func (in *incoming) deliver(t *transaction, verdict mx.Verdict, trace []byte, m *spooled) (done string, err error) {
+	done = "delivered as "
 	var local *lda.Delivery
 	if len(t.local) > 0 {
 		local, err = in.cfg.Local.Stage(t.ctx, lda.Message{
 			ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: verdict.Action == mx.Junk,
-			Spam: spam(verdict), RemoteIP: t.s.c.ip.String(), Refusable: true, Onward: in.onward(verdict, m),
+			Spam: spam(verdict), RemoteIP: t.s.c.address(), Refusable: true, Onward: in.onward(verdict, m),
 		}, t.local)
 		if err != nil {
-			return nil, err
+			return "", err
 		}
 		defer local.Discard()
 	}
 	if len(t.away) > 0 {
 		if err := in.forward(t, verdict, trace, m); err != nil {
-			return nil, err
+			return "", err
 		}
 		done = "accepted as "
 	}
 	if local != nil {
 		if err := local.Commit(t.ctx); err != nil {
-			return nil, err
+			return "", err
 		}
 	}
-	t.s.c.accepted()
-	return smtp.NewReply(250, [3]int{2, 0, 0}, done+t.id), nil
+	return done + t.id, nil
 }
 
 // spam is what filters are told of a verdict.

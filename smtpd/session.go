@@ -65,6 +65,11 @@ type transaction struct {
 	// null when it is a notice that goes back to whom we have forwarded for.
 	alias smtp.Address
 	marks []string // Delivered-To of the message
+
+	// Of LMTP, one for each of env.To: the transaction as it would be with this
+	// recipient alone, and what the client is answered.
+	legs    []*transaction
+	answers []*smtp.Reply
 }
 
 func (s *Server) newSession(conn *gosmtp.Conn) (gosmtp.Session, error) {
@@ -136,7 +141,10 @@ func (s *session) Data(io.Reader) error {
 	}
 	reply, err := s.c.srv.door.accept(s.tx, g.body)
 	if err != nil {
-		return s.answer(err, "DATA")
+		reply = s.replyTo(err, "DATA")
+	}
+	if s.c.srv.perRecipient() {
+		g.answers = s.tx.appendAnswers(nil, reply)
 	}
 	return toGoSMTP(reply)
 }
@@ -163,14 +171,19 @@ func (s *session) Logout() error {
 	return nil
 }
 
-// answer turns an error into what go-smtp sends, here and nowhere else: what
-// is not a bare Reply has a cause, which goes to the log and not to the client.
+// answer turns an error into what go-smtp sends.
 func (s *session) answer(err error, command string) error {
+	return toGoSMTP(s.replyTo(err, command))
+}
+
+// replyTo turns an error into what the client hears, here and nowhere else: what
+// is not a bare Reply has a cause, which goes to the log and not to the client.
+func (s *session) replyTo(err error, command string) *smtp.Reply {
 	r := smtp.ReplyFor(err)
 	if err != error(r) {
 		s.c.log().Warn("command failed", "command", command, "code", r.Code, "err", err)
 	}
-	return toGoSMTP(r)
+	return r
 }
 
 // toGoSMTP makes the only kind of error that go-smtp does not show as it is.

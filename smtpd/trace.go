@@ -21,7 +21,11 @@ func received(t *transaction, hostname string, c *client) []byte {
 	var b bytes.Buffer
 	b.WriteString("Received: ")
 	if c.user == "" {
-		fmt.Fprintf(&b, "from %s (%s)\r\n\t", heloName(t.helo), bracketed(c.ip))
+		fmt.Fprintf(&b, "from %s", heloName(t.helo))
+		if c.ip.IsValid() {
+			fmt.Fprintf(&b, " (%s)", bracketed(c.ip))
+		}
+		b.WriteString("\r\n\t")
 	}
 	fmt.Fprintf(&b, "by %s with %s id %s", hostname, protocol(t, c), t.id)
 	if len(t.env.To) == 1 { // more would tell them of each other
@@ -54,6 +58,10 @@ func bracketed(ip netip.Addr) string {
 func protocol(t *transaction, c *client) string {
 	p := "ESMTP"
 	switch {
+	case t.env.UTF8 && c.srv.perRecipient():
+		p = "UTF8LMTP"
+	case c.srv.perRecipient():
+		p = "LMTP"
 	case t.env.UTF8:
 		p = "UTF8SMTP"
 	case !t.extended:

@@ -55,12 +55,16 @@ func TestAuthservID(t *testing.T) {
 
 func TestProtocol(t *testing.T) {
 	for want, tt := range map[string]struct {
-		extended, utf8, tls, user bool
+		extended, utf8, tls, user, lmtp bool
 	}{
 		"SMTP": {}, "ESMTP": {extended: true}, "ESMTPS": {extended: true, tls: true}, "ESMTPSA": {extended: true, tls: true, user: true},
 		"UTF8SMTP": {extended: true, utf8: true}, "UTF8SMTPS": {extended: true, utf8: true, tls: true}, "UTF8SMTPSA": {extended: true, utf8: true, tls: true, user: true},
+		"LMTP": {extended: true, lmtp: true}, "UTF8LMTP": {extended: true, utf8: true, lmtp: true},
 	} {
-		c := &client{}
+		c := &client{srv: NewIncoming(Config{})}
+		if tt.lmtp {
+			c.srv = NewLMTP(Config{})
+		}
 		if tt.tls {
 			c.tls = new(tls.ConnectionState)
 		}
@@ -76,7 +80,7 @@ func TestProtocol(t *testing.T) {
 // S16: what a client calls itself cannot break the trace field.
 func TestReceivedIsSafe(t *testing.T) {
 	for _, helo := range []string{"a b", "x\ty", "(", "a;b", "<>", strings.Repeat("x.", 200), "ñ", "-", "[1.2.3", "\x7f"} {
-		c := &client{ip: netip.MustParseAddr("2001:db8::1")}
+		c := &client{srv: NewIncoming(Config{}), ip: netip.MustParseAddr("2001:db8::1")}
 		got := received(&transaction{helo: helo, id: "i"}, "mx.test", c)
 		if !bytes.HasPrefix(got, []byte("Received: from unknown ([IPv6:2001:db8::1])\r\n")) && helo != "ñ" {
 			t.Errorf("%q: %q", helo, got)

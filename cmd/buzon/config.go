@@ -51,6 +51,9 @@ type domainConfig struct {
 // listenConfig has the addresses of each role; a role without one is off.
 type listenConfig struct {
 	SMTP        []string `toml:"smtp"`
+	LMTP        []string `toml:"lmtp"`
+	LMTPMode    string   `toml:"lmtp_mode"`
+	LMTPGroup   string   `toml:"lmtp_group"`
 	Submission  []string `toml:"submission"`
 	Submissions []string `toml:"submissions"`
 	IMAP        []string `toml:"imap"`
@@ -147,7 +150,7 @@ func defaults() *config {
 		Data:                "/var/lib/buzon",
 		SubaddressSeparator: "+",
 		Listen: listenConfig{
-			SMTP: []string{":25"}, Submission: []string{":587"}, Submissions: []string{":465"},
+			SMTP: []string{":25"}, LMTP: []string{}, LMTPMode: "0660", Submission: []string{":587"}, Submissions: []string{":465"},
 			IMAP: []string{":143"}, IMAPS: []string{":993"}, HTTPS: []string{}, ManageSieve: []string{},
 		},
 		Limits: limitsConfig{

@@ -102,6 +102,10 @@ func checkListeners(f *tomlfile.File, c *config) {
 	for _, s := range c.services() {
 		key := []string{"listen", s.name}
 		for _, address := range s.addresses {
+			if s.name == "lmtp" { // see checkLMTP
+				seen[address] = s.name
+				continue
+			}
 			host, port, err := net.SplitHostPort(address)
 			n, errPort := strconv.ParseUint(port, 10, 16)
 			if err != nil || errPort != nil {
@@ -118,8 +122,9 @@ func checkListeners(f *tomlfile.File, c *config) {
 			seen[address] = s.name
 		}
 	}
+	checkLMTP(f, c)
 	if len(seen) == 0 && f.Err() == nil {
-		f.Problem([]string{"listen"}, "every role is switched off: give at least one of smtp, submission, submissions, imap, imaps, https, managesieve an address")
+		f.Problem([]string{"listen"}, "every role is switched off: give at least one of smtp, lmtp, submission, submissions, imap, imaps, https, managesieve an address")
 	}
 }
 

@@ -18,6 +18,7 @@ type service struct {
 func (c *config) services() []service {
 	return []service{
 		{"smtp", c.Listen.SMTP},
+		{"lmtp", c.Listen.LMTP},
 		{"submission", c.Listen.Submission},
 		{"submissions", c.Listen.Submissions},
 		{"imap", c.Listen.IMAP},
@@ -38,7 +39,7 @@ type listener struct {
 func listen(cfg *config) (open []listener, err error) {
 	for _, s := range cfg.services() {
 		for _, address := range s.addresses {
-			ln, err := net.Listen("tcp", address)
+			ln, err := listenAt(cfg, s.name, address)
 			if err != nil {
 				closeAll(open)
 				return nil, fmt.Errorf("listen for %s at %s: %w", s.name, address, advise(err))

@@ -103,6 +103,7 @@ type host struct {
 	tlsReports *tlsrpt.Collector // nil: switched off
 	dmarcSeen  *dmarc.Collector  // nil: nobody is told of mail in his name
 	incoming   *smtpd.Server     // port 25
+	lmtp       *smtpd.Server     // from a mail host in front of us
 	submission *smtpd.Server     // 587
 	implicit   *smtpd.Server     // 465
 	imap       *imapd.Server
@@ -332,6 +333,12 @@ func (h *host) openServers() error {
 	incoming.Forward, incoming.Spool = h.forwarder, h.queue
 	h.incoming = smtpd.NewIncoming(incoming)
 
+	lmtp := base
+	lmtp.Conns = limit.NewConns(limit.ConnsConfig{Total: cfg.Limits.SMTPConnections, PerAddress: -1, PerMinute: -1})
+	lmtp.MaxRecipients = cfg.Limits.Recipients
+	lmtp.Forward, lmtp.Spool = h.forwarder, h.queue
+	h.lmtp = smtpd.NewLMTP(lmtp)
+
 	submission := base
 	submission.TLS = h.certs.TLSConfig(certs.Options{ClientCAs: h.clientCAs})
 	submission.Conns = conns(cfg.Limits.SubmissionConnections)
@@ -369,6 +376,8 @@ func (h *host) server(ln listener) func(context.Context) error {
 	switch ln.service {
 	case "smtp":
 		return func(ctx context.Context) error { return h.incoming.Serve(ctx, ln) }
+	case "lmtp":
+		return func(ctx context.Context) error { return h.lmtp.Serve(ctx, ln) }
 	case "submission":
 		return func(ctx context.Context) error { return h.submission.Serve(ctx, ln) }
 	case "submissions":
