@@ -41,6 +41,7 @@ type hostConfig struct {
 	Aliases  map[string]string // address → addresses, separated by spaces
 	IP       string            // default a loopback address of its own
 	Ports    map[string]int    // by service; free ones where absent
+	LMTP     string            // the path of a socket that everybody may write to
 	Extra    string            // more of the configuration file
 	asUser   uint32            // the system user that serves; 0: whoever runs the test
 }
@@ -119,6 +120,9 @@ func (h *host) configure(t testing.TB) {
 	}
 	if h.Ports["https"] != 0 {
 		fmt.Fprintf(&b, "https = [%q]\n", h.Addr("https"))
+	}
+	if h.LMTP != "" {
+		fmt.Fprintf(&b, "lmtp = [%q]\nlmtp_mode = \"0666\"\n", h.LMTP)
 	}
 	if !strings.Contains(h.Extra, "[dns]") { // nobody is asked, and nobody waited for
 		b.WriteString("[dns]\nservers = [\"127.0.0.1:1\"]\n")

@@ -43,6 +43,7 @@ virtual_mailbox_maps = static:p/
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 transport_maps = inline:{{ a.test = smtp:[{peer}]:{port} }}
+{more}
 smtp_tls_security_level = encrypt
 smtp_tls_loglevel = 1
 smtpd_tls_security_level = may
@@ -64,6 +65,7 @@ verify   unix - - n - 1 verify
 flush    unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
 smtp     unix - - n - - smtp
+lmtp     unix - - n - - lmtp
 error    unix - - n - - error
 retry    unix - - n - - error
 virtual  unix - n n - - virtual
@@ -73,8 +75,8 @@ postlog  unix-dgram n - n - 1 postlogd
 `
 
 // startPostfix runs Postfix on ip:port; mail for a.test goes to peer, at the
-// same port, and nowhere without TLS.
-func startPostfix(t *testing.T, ip, peer string, port int) *postfix {
+// same port, and nowhere without TLS. more are lines of main.cf.
+func startPostfix(t *testing.T, ip, peer string, port int, more ...string) *postfix {
 	t.Helper()
 	need(t, "postfix")
 	if os.Getuid() != 0 {
@@ -93,7 +95,8 @@ func startPostfix(t *testing.T, ip, peer string, port int) *postfix {
 	uid, _ := strconv.Atoi(owner.Uid)
 	gid, _ := strconv.Atoi(owner.Gid)
 	writeCertificate(t, dir, "mx.p.test", ip)
-	fill := strings.NewReplacer("{dir}", dir, "{ip}", ip, "{peer}", peer, "{port}", strconv.Itoa(port), "{uid}", owner.Uid, "{gid}", owner.Gid)
+	fill := strings.NewReplacer("{dir}", dir, "{ip}", ip, "{peer}", peer, "{port}", strconv.Itoa(port), "{uid}", owner.Uid, "{gid}", owner.Gid,
+		"{more}", strings.Join(more, "\n"))
 	for name, text := range map[string]string{"main.cf": postfixMain, "master.cf": postfixMaster} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(fill.Replace(text)), 0o644); err != nil {
 			t.Fatal(err)
