@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +51,7 @@ func TestRun(t *testing.T) {
 		b = open(t, path)
 		b.Count("a.test", one)
 
+		var mu sync.Mutex // guards told and hours
 		var told []string
 		hours := make(map[string]time.Time)
 		trouble := true
@@ -61,16 +63,19 @@ func TestRun(t *testing.T) {
 					trouble = false
 					return errors.New("not now")
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				told = append(told, fmt.Sprintf("%s %s %d", day, domain, c.N))
 				hours[domain] = time.Now()
 				return nil
 			})
 		}()
 		time.Sleep(24*time.Hour - time.Minute)
-		synctest.Wait()
+		mu.Lock()
 		if len(told) != 0 {
 			t.Errorf("told before the day was over: %q", told)
 		}
+		mu.Unlock()
 		time.Sleep(daily.Spread + 2*time.Hour)
 		cancel()
 		if err := <-done; err != nil {
