@@ -1,6 +1,8 @@
 package durable
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -299,19 +301,22 @@ func (d *disk) Scan(fn func(Entry) error) error {
 	}
 }
 
+// eachDirent reads the records of getdents64(2). They are read byte by byte, as the
+// last one may end before a unix.Dirent would.
 func eachDirent(buf []byte, fn func(Entry) error) error {
-	const nameOffset = int(unsafe.Offsetof(unix.Dirent{}.Name))
+	const (
+		sizeAt = int(unsafe.Offsetof(unix.Dirent{}.Reclen))
+		typeAt = int(unsafe.Offsetof(unix.Dirent{}.Type))
+		nameAt = int(unsafe.Offsetof(unix.Dirent{}.Name))
+	)
 	for len(buf) > 0 {
-		de := (*unix.Dirent)(unsafe.Pointer(&buf[0]))
-		name := buf[nameOffset:de.Reclen]
-		for i, c := range name {
-			if c == 0 {
-				name = name[:i]
-				break
-			}
+		size := binary.NativeEndian.Uint16(buf[sizeAt:])
+		name := buf[nameAt:size]
+		if i := bytes.IndexByte(name, 0); i >= 0 {
+			name = name[:i]
 		}
-		e := Entry{Name: name, Ino: de.Ino, Type: direntType(de.Type)}
-		buf = buf[de.Reclen:]
+		e := Entry{Name: name, Ino: binary.NativeEndian.Uint64(buf), Type: direntType(buf[typeAt])}
+		buf = buf[size:]
 		if string(name) == "." || string(name) == ".." {
 			continue
 		}

@@ -1,11 +1,42 @@
 package durable
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
+
+// A directory is read whole, whatever its names are and wherever the kernel ends a
+// record.
+func TestScanLargeDirectory(t *testing.T) {
+	path := t.TempDir()
+	want := map[string]bool{}
+	for i := range 4000 { // more than scanBuffer holds
+		name := fmt.Sprintf("%d.%s", i, strings.Repeat("x", i%100))
+		if err := os.WriteFile(filepath.Join(path, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want[name] = true
+	}
+	dir, err := OpenDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	err = dir.Scan(func(e Entry) error {
+		if !want[string(e.Name)] || e.Ino == 0 || !e.Type.IsRegular() {
+			t.Errorf("entry %q, inode %d, type %v", e.Name, e.Ino, e.Type)
+		}
+		delete(want, string(e.Name))
+		return nil
+	})
+	if err != nil || len(want) > 0 {
+		t.Errorf("%d names were not read, %v", len(want), err)
+	}
+}
 
 // What is made in a directory gets its group.
 func TestGroupOfTheDirectory(t *testing.T) {
