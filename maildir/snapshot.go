@@ -135,8 +135,12 @@ type snapshotWriter struct {
 	err     error
 }
 
-// snapshotBuffer is how much is written at once.
-const snapshotBuffer = 256 << 10
+// snapshotBuffer is how much is written at once, at most: a row takes some 80 bytes
+// and its name.
+const (
+	snapshotBuffer = 256 << 10
+	snapshotRow    = 200
+)
 
 // createSnapshot begins the snapshot of a generation of about rows messages.
 func createSnapshot(dir durable.Dir, gen uint64, h *snapshotHead, rows int) (*snapshotWriter, error) {
@@ -151,7 +155,7 @@ func createSnapshot(dir durable.Dir, gen uint64, h *snapshotHead, rows int) (*sn
 
 func newSnapshotWriter(out io.Writer, h *snapshotHead, rows int) *snapshotWriter {
 	h.rows, h.bytes, h.unsized, h.blocks = 0, 0, false, make([]blockSum, 0, rows/blockRows+1)
-	w := &snapshotWriter{out: bufio.NewWriterSize(out, snapshotBuffer), head: h, uids: make([]UID, 0, rows)}
+	w := &snapshotWriter{out: bufio.NewWriterSize(out, min(snapshotBuffer, 4096+rows*snapshotRow)), head: h, uids: make([]UID, 0, rows)}
 	w.rec = make([]byte, blockBytes)
 	w.block = blockAt(w.rec)
 	w.block.rows = 0

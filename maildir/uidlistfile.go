@@ -13,7 +13,7 @@ const (
 	uidlistFile    = "dovecot-uidlist"
 	uidlistTemp    = uidlistFile + ".tmp"
 	courierUIDFile = "courierimapuiddb"
-	// uidlistChunk is how much of the file is looked at at once.
+	// uidlistChunk is how much of the file is looked at at once, at most.
 	uidlistChunk = 1 << 20
 )
 
@@ -49,7 +49,7 @@ func (l *uidlist) read(dir durable.Dir, fn func(uidRecord) error) (replaced bool
 			return false, nil
 		}
 		tail := *l
-		if err := tail.scan(f, fn); err == nil {
+		if err := tail.scan(f, in.Size, fn); err == nil {
 			tail.stamp = st
 			*l = tail
 			return false, nil
@@ -59,7 +59,7 @@ func (l *uidlist) read(dir durable.Dir, fn func(uidRecord) error) (replaced bool
 		// What looks broken from where we stopped may be whole from the start.
 	}
 	all := uidlist{}
-	if err := all.scan(f, fn); err != nil {
+	if err := all.scan(f, in.Size, fn); err != nil {
 		return true, err
 	}
 	all.stamp = st
@@ -67,12 +67,14 @@ func (l *uidlist) read(dir durable.Dir, fn func(uidRecord) error) (replaced bool
 	return true, nil
 }
 
-func (l *uidlist) scan(f io.ReaderAt, fn func(uidRecord) error) error {
+// scan reads the whole lines from l.parsed on. size is what the file had a moment ago.
+func (l *uidlist) scan(f io.ReaderAt, size int64, fn func(uidRecord) error) error {
 	s := uidScanner{version: 3, last: l.last}
 	if l.parsed > 0 {
 		s.version = l.header.version
 	}
-	buf := make([]byte, uidlistChunk)
+	// Mostly one line is new. Whatever size says, the longest line fits.
+	buf := make([]byte, min(uidlistChunk, max(size-l.parsed, maxUIDListLine)+1))
 	for {
 		n, err := f.ReadAt(buf, l.parsed)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -166,7 +168,7 @@ func (l *uidlist) rewrite(dir durable.Dir, edit func(uidRecord) (r uidRecord, ke
 	old, err := dir.Open(uidlistFile)
 	if err == nil {
 		copied := uidlist{}
-		err = copied.scan(old, func(r uidRecord) error {
+		err = copied.scan(old, uidlistChunk, func(r uidRecord) error {
 			n, keep := edit(r)
 			if !keep {
 				return nil
