@@ -393,37 +393,32 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name:  "FirstUse",
-		setup: func(w *world) error { return nil },
+		name: "FirstUse",
+		bare: true,
 		run: func(w *world) error {
-			u, err := w.store.User(context.Background(), "new@example.org")
-			if err != nil {
+			if err := w.open(); err != nil {
 				return err
 			}
-			defer u.Release()
-			st, err := u.Stage(context.Background(), newText("hello"))
+			st, err := w.stage("hello")
 			if err != nil {
 				return err
 			}
 			defer st.Discard()
-			_, err = u.Deliver(context.Background(), st, "INBOX", 0)
+			_, err = w.user.Deliver(context.Background(), st, "INBOX", 0)
 			return err
 		},
 		check: func(w *world, done bool, ids map[string][]string) error {
-			u, err := w.store.User(context.Background(), "new@example.org")
-			if err != nil {
-				return err
+			if len(ids) != 6 {
+				return fmt.Errorf("%d mailboxes", len(ids))
 			}
-			defer u.Release()
-			st, err := u.Status(context.Background(), "INBOX")
-			if err != nil || done && st.Messages != 1 {
-				return fmt.Errorf("INBOX has %d messages, %w", st.Messages, err)
+			if len(ids["INBOX"]) > 1 || done && len(ids["INBOX"]) != 1 {
+				return fmt.Errorf("INBOX has %q", ids["INBOX"])
 			}
-			boxes, err := u.Mailboxes(context.Background())
-			if err != nil || len(boxes) != 6 {
-				return fmt.Errorf("%d mailboxes, %w", len(boxes), err)
+			names, err := w.user.Subscriptions(context.Background())
+			if err == nil && len(names) != 6 {
+				err = fmt.Errorf("subscriptions %q", names)
 			}
-			return nil
+			return err
 		},
 	},
 }

@@ -81,7 +81,9 @@ func (w *world) close() {
 		w.user.Release()
 		w.user = nil
 	}
-	_ = w.store.Close()
+	if w.store != nil {
+		_ = w.store.Close()
+	}
 }
 
 func (w *world) mailbox(name string) (*Mailbox, error) {
@@ -151,6 +153,7 @@ type scenario struct {
 	check func(w *world, done bool, ids map[string][]string) error
 
 	undeleteDays int
+	bare         bool // run opens the tree, for the first time
 }
 
 func TestPowerCut(t *testing.T) {
@@ -187,11 +190,13 @@ func TestPowerCut(t *testing.T) {
 func runCut(t *testing.T, sc scenario, after int, mode crashfs.Mode, seed uint64) (done bool, err error) {
 	w := newWorld(t)
 	w.undeleteDays = sc.undeleteDays
-	if err := w.open(); err != nil {
-		return false, err
-	}
-	if err := sc.setup(w); err != nil {
-		return false, fmt.Errorf("setup: %w", err)
+	if !sc.bare {
+		if err := w.open(); err != nil {
+			return false, err
+		}
+		if err := sc.setup(w); err != nil {
+			return false, fmt.Errorf("setup: %w", err)
+		}
 	}
 	w.fs.CutAfter(after)
 	err = sc.run(w)
