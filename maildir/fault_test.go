@@ -31,7 +31,7 @@ type faults struct {
 
 // operation is one call of the seam. What only looks has changes=false.
 type operation struct {
-	kind    string // create, write, fsync, rename, replace, link, remove, mkdir, syncdir; stat, scan, chunk, open
+	kind    string // create, write, fsync, rename, replace, link, remove, mkdir, syncdir; stat, scan, chunk, open, opendir
 	dir     string // below the mail directory
 	name    string
 	to      string // rename, link: directory and name
@@ -121,6 +121,9 @@ func (d *faultDir) Append(name string, perm fs.FileMode) (durable.File, error) {
 }
 
 func (d *faultDir) OpenDir(name string) (durable.Dir, error) {
+	if err := d.see("opendir", name); err != nil {
+		return nil, err
+	}
 	sub, err := d.Dir.OpenDir(name)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"buzon/internal/durable"
 )
@@ -23,14 +24,26 @@ type Info struct {
 // folder is a directory of the tree that is a mailbox.
 type folder struct {
 	name, dir  string
+	ino        uint64
 	specialUse string
 }
 
 // folderTree is the tree's folders as they were when its root had a stamp.
+//
+// The root is INBOX, too: whatever is written there, our own lock of the uidlist
+// included, changes its times. So where they changed the names are read again, but
+// the folders only if the names are others, or after a while.
 type folderTree struct {
 	stamp   dirStamp
-	folders []folder // by name, without INBOX
+	names   []folder // all that look like folders, by name
+	folders []folder // those that are mailboxes, without INBOX
+	others  []string // the directories that are none
+	read    int64    // when all were looked into, ns; 0: never
 }
+
+// treeAge is how long folders go without being looked into while INBOX changes: a
+// special use may have been given to one by hand.
+const treeAge = time.Minute
 
 // Mailboxes returns all mailboxes, INBOX first, the others by name, and the
 // names without a folder above them.
@@ -98,17 +111,45 @@ func (u *User) foldersLocked() ([]folder, error) {
 		return nil, err
 	}
 	stamp := dirStamp{self.Dev, self.Ino, self.Mtime, self.Ctime, taken}
-	old := u.tree.stamp
-	if stamp.same(old) && (u.granule == 0 || max(old.mtime, old.ctime) <= old.taken-int64(u.granule)) {
-		return u.tree.folders, nil
+	old := u.tree
+	// What was no folder may have become one, and the root does not tell.
+	known := old.read != 0 && !slices.ContainsFunc(old.others, u.isMaildir)
+	if known && stamp.same(old.stamp) && (u.granule == 0 || max(old.stamp.mtime, old.stamp.ctime) <= old.stamp.taken-int64(u.granule)) {
+		return old.folders, nil
 	}
+	names, err := u.folderNames()
+	if err != nil {
+		return nil, err
+	}
+	if age := taken - old.read; known && age >= 0 && age < int64(treeAge) && slices.Equal(names, old.names) {
+		u.tree.stamp = stamp
+		return old.folders, nil
+	}
+	tree := folderTree{stamp: stamp, names: names, read: taken}
+	for _, f := range names {
+		if u.isMaildir(f.dir) {
+			tree.folders = append(tree.folders, f)
+		} else {
+			tree.others = append(tree.others, f.dir)
+		}
+	}
+	u.readSpecialUses(tree.folders)
+	u.tree = tree
+	return tree.folders, nil
+}
+
+// folderNames reads the root's directories that have the name of a folder, sorted.
+func (u *User) folderNames() ([]folder, error) {
 	var found []folder
-	err = u.root.Scan(func(e durable.Entry) error {
-		name, ok := folderName(string(e.Name))
-		if !ok || !e.Type.IsDir() && e.Type != fs.ModeIrregular {
+	err := u.root.Scan(func(e durable.Entry) error {
+		if len(e.Name) == 0 || e.Name[0] != '.' || !e.Type.IsDir() && e.Type != fs.ModeIrregular {
 			return nil
 		}
-		f := folder{name: name, dir: string(e.Name)}
+		name, ok := folderName(string(e.Name))
+		if !ok {
+			return nil
+		}
+		f := folder{name: name, dir: string(e.Name), ino: e.Ino}
 		if e.Type == fs.ModeIrregular {
 			if in, err := u.root.Stat(f.dir); err != nil || !in.Mode.IsDir() {
 				return nil
@@ -130,14 +171,7 @@ func (u *User) foldersLocked() ([]folder, error) {
 		}
 		return 1
 	})
-	found = slices.CompactFunc(found, func(a, b folder) bool { return a.name == b.name })
-	folders := slices.DeleteFunc(slices.Clone(found), func(f folder) bool { return !u.isMaildir(f.dir) })
-	u.readSpecialUses(folders)
-	u.tree = folderTree{stamp: stamp, folders: folders}
-	if len(folders) < len(found) {
-		u.tree.stamp = dirStamp{} // they may yet become folders, and the root would not tell
-	}
-	return folders, nil
+	return slices.CompactFunc(found, func(a, b folder) bool { return a.name == b.name }), nil
 }
 
 // isMaildir tells a folder from what other programs keep beside it, as notmuch
