@@ -201,6 +201,9 @@ func (u *User) open() error {
 	if err == nil {
 		err = u.recoverMailboxes(context.Background())
 	}
+	if err == nil {
+		u.sweepIndexes()
+	}
 	return err
 }
 
