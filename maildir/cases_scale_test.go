@@ -47,7 +47,7 @@ func opening(t *testing.T, n int) (open, noop, change []string) {
 
 func TestCase38NothingGrowsWithTheFolder(t *testing.T) {
 	smallOpen, smallNoop, smallChange := opening(t, 20)
-	open, noop, change := opening(t, ifLong(100_000, 4000))
+	open, noop, change := opening(t, ifLong(30_000, 4000))
 	for _, both := range []struct {
 		what         string
 		small, large []string
@@ -72,7 +72,7 @@ func TestCase38NothingGrowsWithTheFolder(t *testing.T) {
 // What a folder needs on the heap is less than 50 bytes a message: its columns and
 // names are in mapped memory.
 func TestCase38Heap(t *testing.T) {
-	n := ifLong(300_000, 10_000)
+	n := ifLong(100_000, 10_000)
 	h := newHarness(t, quiet)
 	h.fillTree(n)
 	h.open()
