@@ -168,6 +168,11 @@ func (s *session) command() error {
 	if err == nil {
 		err = cmd.run(s, r)
 	}
+	return s.conclude(r, cmd, err)
+}
+
+// conclude answers a command that has run, err being what came of it.
+func (s *session) conclude(r *request, cmd command, err error) error {
 	if fatal(err) {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 // hear of it: after ENABLE METADATA (RFC 5464 4.4.2) or NOTIFY with MailboxMetadataChange (RFC 5465
 // 5.6). Unlike news of messages it has to be queued: nothing else remembers what was annotated.
 type annotationNews struct {
-	wake chan struct{}
+	wake func()
 
 	mu      sync.Mutex
 	pending []annotationChange
@@ -29,7 +29,7 @@ func (n *annotationNews) add(c annotationChange) {
 	defer n.mu.Unlock()
 	if len(n.pending) < mostPending && !slices.Contains(n.pending, c) {
 		n.pending = append(n.pending, c)
-		wakeUp(n.wake)
+		n.wake()
 	}
 }
 
@@ -44,7 +44,7 @@ func (n *annotationNews) take() []annotationChange {
 // hearAnnotations has a session told of annotations from now on.
 func (s *session) hearAnnotations() {
 	if s.annotations == nil {
-		s.srv.sessions.hear(s, &annotationNews{wake: make(chan struct{}, 1)})
+		s.srv.sessions.hear(s, &annotationNews{wake: s.bell.ring})
 	}
 }
 
@@ -79,14 +79,6 @@ func (r *registry) annotated(by *session, p place, notes []maildir.Annotation) {
 			}
 		}
 	}
-}
-
-// annotationWake is a channel that gets a value when there is something to tell; nil for never.
-func (s *session) annotationWake() <-chan struct{} {
-	if s.annotations == nil {
-		return nil
-	}
-	return s.annotations.wake
 }
 
 // tellAnnotations says which entries have changed, without their values (RFC 5464 4.4.2).

@@ -2,7 +2,6 @@ package imapd
 
 import (
 	"errors"
-	"reflect"
 	"slices"
 
 	"buzon/maildir"
@@ -47,11 +46,9 @@ type notifier struct {
 	rules   []notifyRule
 	others  bool            // mailboxes of other accounts are among them
 	barred  map[string]bool // of these one may know, and not hear
-	wake    chan struct{}   // something has happened
-	stop    chan struct{}   // ends the forwarding goroutine
 	known   []maildir.Info
 	watched map[string]*watchedMailbox
-	view    *view // whose changes are forwarded
+	view    *view // whose changes ring as well
 	viewSub *maildir.Subscription
 	renames *renameNews
 }
@@ -165,14 +162,14 @@ func (s *session) startNotify(rules []notifyRule, status bool) error {
 	if err != nil {
 		return err
 	}
-	n := &notifier{rules: rules, others: others, renames: &renameNews{}, wake: make(chan struct{}, 1), known: infos, watched: make(map[string]*watchedMailbox), barred: make(map[string]bool)}
+	n := &notifier{rules: rules, others: others, renames: &renameNews{}, known: infos, watched: make(map[string]*watchedMailbox), barred: make(map[string]bool)}
 	s.notifier = n
 	s.srv.sessions.setWake(s, n, others)
 	if err := s.watchMailboxes(infos, status); err != nil {
 		s.stopNotify()
 		return err
 	}
-	n.forward(s.view)
+	n.forward(s.view, s.bell.ring)
 	for _, rule := range rules {
 		if rule.events&(mailboxMetadataChange|serverMetadataChange) != 0 {
 			s.hearAnnotations()
@@ -263,7 +260,7 @@ func (s *session) watchMailboxes(infos []maildir.Info, status bool) error {
 		if err != nil {
 			return err
 		}
-		n.watched[info.Name] = &watchedMailbox{box: box, sub: box.Subscribe(), state: box.State()}
+		n.watched[info.Name] = &watchedMailbox{box: box, sub: box.Subscribe(s.bell.ring), state: box.State()}
 		if status && (s.view == nil || s.view.name != info.Name) {
 			if err := s.writeNotifyStatus(n.watched[info.Name], info.Name, n.eventsOf(info), true); err != nil {
 				return err
@@ -273,44 +270,19 @@ func (s *session) watchMailboxes(infos []maildir.Info, status bool) error {
 	return nil
 }
 
-// forward gathers the signals of all watched mailboxes, and of the selected one, in one channel.
-func (n *notifier) forward(v *view) {
+// forward has the selected mailbox, v, ring as the watched ones do; nil: none is selected.
+func (n *notifier) forward(v *view, ring func()) {
 	n.unforward()
-	n.stop = make(chan struct{})
 	n.view = v
-	cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(n.stop)}}
 	if v != nil {
-		n.viewSub = v.box.Subscribe()
-		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(n.viewSub.C)})
+		n.viewSub = v.box.Subscribe(ring)
 	}
-	for _, w := range n.watched {
-		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(w.sub.C)})
-	}
-	go func() {
-		for {
-			if i, _, _ := reflect.Select(cases); i == 0 {
-				return
-			}
-			wakeUp(n.wake)
-		}
-	}()
 }
 
 func (n *notifier) unforward() {
-	if n.stop != nil {
-		close(n.stop)
-		n.stop = nil
-	}
 	if n.viewSub != nil {
 		n.viewSub.Close()
 		n.viewSub = nil
-	}
-}
-
-func wakeUp(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }
 

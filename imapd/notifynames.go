@@ -71,7 +71,7 @@ func (s *session) tellMailboxNames() error {
 		s.stopNotify()
 		return nil
 	}
-	n.forward(s.view)
+	n.forward(s.view, s.bell.ring)
 	return nil
 }
 

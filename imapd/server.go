@@ -75,6 +75,7 @@ type Server struct {
 	cfg      Config
 	sessions registry
 	conns    atomic.Uint64 // numbers the connections in the log
+	tidier   tidier
 }
 
 // New returns a server that waits for Serve.
@@ -209,9 +210,9 @@ func (r *registry) remove(c *session) {
 func (r *registry) setWake(c *session, n *notifier, others bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.wake, c.renames = nil, nil
+	c.notified, c.renames = false, nil
 	if n != nil {
-		c.wake, c.renames = n.wake, n.renames
+		c.notified, c.renames = true, n.renames
 	}
 	delete(r.strangers, c)
 	if others {
@@ -228,12 +229,12 @@ func (r *registry) poke(id account.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for c := range r.users[id] {
-		if c.wake != nil {
-			wakeUp(c.wake)
+		if c.notified {
+			c.bell.ring()
 		}
 	}
 	for c := range r.strangers {
-		wakeUp(c.wake)
+		c.bell.ring()
 	}
 }
 

@@ -43,13 +43,18 @@ type session struct {
 	notifier *notifier // after NOTIFY SET
 	started  time.Time
 	deadline time.Time // for what is being read
+	waits    waiting
+	restAt   time.Time // when a session that waits may rest
+	idling   *idling   // during IDLE
+	inLine   bool      // within the line that ends it
 	commands int
 	unknown  int
 	errors   int // in a row
 
-	wake        chan struct{} // the notifier's, under the registry's lock, as the next
+	bell        bell
+	notified    bool // by NOTIFY; under the registry's lock, as the next two
 	renames     *renameNews
-	annotations *annotationNews        // nil: not wanted; set under the registry's lock
+	annotations *annotationNews        // nil: not wanted
 	kicked      atomic.Pointer[string] // why the session must end
 }
 
@@ -71,7 +76,7 @@ func (s *session) has(f feature) bool { return s.enabled&f != 0 }
 func newSession(srv *Server, nc net.Conn, ip netip.Addr) *session {
 	s := &session{srv: srv, ip: ip, state: notAuthenticated, started: time.Now()}
 	s.log = srv.cfg.Log.With("conn", srv.conns.Add(1), "ip", ip.String())
-	s.stream = &stream{Conn: nc, base: nc, grace: s.writeTime}
+	s.stream = &stream{Conn: nc, base: nc, grace: s.writeTime, timedOut: s.timedOut}
 	if tc, ok := nc.(*tls.Conn); ok { // TLS came before us, as on port 443
 		s.stream.base, s.tls = tc.NetConn(), true
 	}
@@ -108,7 +113,7 @@ func (s *session) serve(ctx context.Context, implicitTLS bool) {
 }
 
 // interrupt wakes the session from waiting for its client.
-func (s *session) interrupt() { s.stream.SetReadDeadline(time.Unix(1, 0)) }
+func (s *session) interrupt() { s.stream.base.SetReadDeadline(time.Unix(1, 0)) }
 
 // kick ends the session from another goroutine, as soon as it waits for its client.
 func (s *session) kick(why string) {
@@ -128,14 +133,41 @@ func (s *session) leaving() (why string, leave bool) {
 	return "", false
 }
 
-func (s *session) converse(implicitTLS bool) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("panic", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
-			s.enc.Raw("* BYE [SERVERBUG] Internal error\r\n")
-			err = fmt.Errorf("panic: %v", p)
+// converse runs the session on two goroutines in turn: the caller's waits while there is nothing to
+// do, others work.
+func (s *session) converse(implicitTLS bool) error {
+	err := s.apart(func() error {
+		if err := s.greet(implicitTLS); err != nil {
+			return err
 		}
+		return s.work()
+	})
+	for errors.Is(err, errWoken) {
+		s.rest()
+		err = s.apart(s.work)
+	}
+	return err
+}
+
+// apart runs f on a goroutine of its own, whose stack is gone when f returns.
+func (s *session) apart(f func() error) (err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				s.log.Error("panic", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+				s.enc.Raw("* BYE [SERVERBUG] Internal error\r\n")
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		err = f()
 	}()
+	<-done
+	return err
+}
+
+func (s *session) greet(implicitTLS bool) error {
 	if implicitTLS {
 		if err := s.stream.startTLS(s.srv.cfg.TLS); err != nil {
 			return fmt.Errorf("TLS handshake: %w", err)
@@ -152,6 +184,12 @@ func (s *session) converse(implicitTLS bool) (err error) {
 	s.enc.Raw(greeting)
 	s.writeCapabilities()
 	s.enc.Raw("] ").Text(s.srv.cfg.Hostname + " Buzon is ready").CRLF()
+	s.beginWait()
+	return nil
+}
+
+// work runs commands until the session is over or has waited for long enough to rest (errWoken).
+func (s *session) work() error {
 	for s.state != loggedOut {
 		if err := s.next(); err != nil {
 			return err
@@ -160,74 +198,33 @@ func (s *session) converse(implicitTLS bool) (err error) {
 	return nil
 }
 
-// next waits for one command, runs it and answers.
+// next waits for one command, or for the end of IDLE, and answers.
 func (s *session) next() error {
 	if err := s.await(); err != nil {
 		return err
 	}
-	s.commands++
-	s.deadline = time.Now().Add(commandTimeout)
-	s.dec.Begin()
-	err := s.command()
+	run := s.endIdle
+	if s.idling == nil {
+		s.commands++
+		s.deadline = time.Now().Add(commandTimeout)
+		s.dec.Begin()
+		run = s.command
+	}
+	err := run()
 	if fatal(err) && !errors.Is(err, errBye) {
 		return s.bye(err)
 	}
+	s.beginWait()
 	return err
 }
 
-// await waits for the first byte of a command.
-func (s *session) await() error {
+// beginWait says how long the client may take to its next command.
+func (s *session) beginWait() {
 	if s.state == notAuthenticated {
 		s.deadline = s.started.Add(s.srv.cfg.PreAuthTimeout)
 	} else {
 		s.deadline = time.Now().Add(s.srv.cfg.IdleTimeout)
 	}
-	if s.notifier != nil {
-		return s.awaitNotified()
-	}
-	s.dec.Release()
-	if err := s.dec.Wait(); err != nil {
-		return s.bye(err)
-	}
-	return nil
-}
-
-// awaitNotified tells news while it waits (RFC 5465).
-func (s *session) awaitNotified() error {
-	if s.dec.Buffered() > 0 {
-		return nil
-	}
-	if s.notifier.view != s.view {
-		s.notifier.forward(s.view)
-		wakeUp(s.notifier.wake) // what came in between
-	}
-	if err := s.enc.Flush(); err != nil {
-		return err
-	}
-	first := s.readAside(func() ([]byte, error) { return nil, s.dec.Wait() })
-	if err := s.watch(first, s.notifier.wake, s.tellNotify, false); err != nil {
-		return s.bye(err)
-	}
-	return nil
-}
-
-// beforeRead sends what is buffered and sets the deadline for the read that follows.
-func (s *session) beforeRead() error {
-	if err := s.enc.Flush(); err != nil {
-		return err
-	}
-	return s.armRead()
-}
-
-func (s *session) armRead() error {
-	// In this order, or the deadline that interrupt sets could be lost.
-	if err := s.stream.SetReadDeadline(s.deadline); err != nil {
-		return err
-	}
-	if _, leave := s.leaving(); leave {
-		return os.ErrDeadlineExceeded
-	}
-	return nil
 }
 
 // bye tells the client why the connection ends, when the reason is ours.
@@ -251,6 +248,7 @@ func (s *session) bye(err error) error {
 
 // end gives everything back.
 func (s *session) end() {
+	s.stopIdle()
 	s.stopNotify()
 	s.closeView()
 	s.leaveHosts()
@@ -260,6 +258,7 @@ func (s *session) end() {
 	}
 	s.dec.Release()
 	s.stream.Close()
+	s.srv.tidier.calmed()
 }
 
 func (s *session) logEnd(err error) {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -18,6 +19,8 @@ type stream struct {
 	in, out int64
 	deflate *deflation           // after COMPRESS
 	grace   func() time.Duration // how long a write may take
+	// timedOut decides what becomes of a read that has met its deadline: nil goes on with it.
+	timedOut func() error
 }
 
 func (s *stream) Read(p []byte) (int, error) {
@@ -35,9 +38,16 @@ func (s *stream) Write(p []byte) (int, error) {
 }
 
 func (s *stream) readRaw(p []byte) (int, error) {
-	n, err := s.Conn.Read(p)
-	s.in += int64(n)
-	return n, err
+	for {
+		n, err := s.Conn.Read(p)
+		s.in += int64(n)
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			if err = s.timedOut(); err == nil {
+				continue
+			}
+		}
+		return n, err
+	}
 }
 
 func (s *stream) writeRaw(p []byte) (int, error) {

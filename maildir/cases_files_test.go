@@ -343,8 +343,8 @@ func TestCase14DirectoryTimeSetBack(t *testing.T) {
 func TestCase15DirectoryReplaced(t *testing.T) {
 	h := newHarness(t).open()
 	h.append(h.inbox, 4, FlagSeen)
-	sub := h.inbox.Subscribe()
-	defer sub.Close()
+	_, done := listen(h.inbox)
+	defer done()
 	h.shell("mv cur cur.old; cp -a cur.old cur")
 	h.eventually("the same messages", func() bool { s := h.sync(h.inbox); return s.Len() == 4 && s.UIDNext() == 5 })
 	h.check(h.sync(h.inbox), "1 S", "2 S", "3 S", "4 S")

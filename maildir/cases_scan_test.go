@@ -77,7 +77,7 @@ func (h *harness) churn(rate int) (stop func() int) {
 // watchForExpunges follows a mailbox as an idling client does, until it is
 // stopped, and complains of every message that vanishes.
 func (h *harness) watchForExpunges() (stop func()) {
-	sub := h.inbox.Subscribe()
+	changed, done := listen(h.inbox)
 	quit, ended := make(chan struct{}), make(chan struct{})
 	last := h.inbox.State()
 	go func() {
@@ -86,7 +86,7 @@ func (h *harness) watchForExpunges() (stop func()) {
 			select {
 			case <-quit:
 				return
-			case <-sub.C:
+			case <-changed:
 			}
 			now := h.inbox.State()
 			if c := h.inbox.Changes(last, now); len(c.Vanished) > 0 || len(c.Added) > 0 {
@@ -96,7 +96,7 @@ func (h *harness) watchForExpunges() (stop func()) {
 			last = now
 		}
 	}()
-	return func() { close(quit); <-ended; sub.Close() }
+	return func() { close(quit); <-ended; done() }
 }
 
 // agrees checks that the state is what the names on disk say.

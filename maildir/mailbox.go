@@ -154,18 +154,15 @@ func (m *Mailbox) fail(op string, err error) error {
 
 // Subscription is a session's wish to hear of changes.
 type Subscription struct {
-	// C gets a value when State() is newer than it was, or Recent() changed. It
-	// holds one: whoever was slow finds all changes in the state.
-	C    <-chan struct{}
-	c    chan struct{}
-	subs *subscribers
+	changed func()
+	subs    *subscribers
 }
 
 // Subscribe begins to watch for changes, by sessions, deliveries and other
-// programs alike.
-func (m *Mailbox) Subscribe() *Subscription {
-	c := make(chan struct{}, 1)
-	s := &Subscription{C: c, c: c, subs: &m.subs}
+// programs alike. changed is called when State() is newer than it was, or Recent()
+// changed, by any goroutine; it must not block, nor ask anything of the mailbox.
+func (m *Mailbox) Subscribe(changed func()) *Subscription {
+	s := &Subscription{changed: changed, subs: &m.subs}
 	m.subs.mu.Lock()
 	m.subs.all = append(m.subs.all, s)
 	m.subs.mu.Unlock()
@@ -175,7 +172,7 @@ func (m *Mailbox) Subscribe() *Subscription {
 	return s
 }
 
-// Close ends the subscription; C is not closed.
+// Close ends the subscription. A call that was begun may still come to its end.
 func (s *Subscription) Close() {
 	s.subs.mu.Lock()
 	defer s.subs.mu.Unlock()
@@ -191,10 +188,7 @@ func (s *subscribers) notify() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, x := range s.all {
-		select {
-		case x.c <- struct{}{}:
-		default:
-		}
+		x.changed()
 	}
 }
 

@@ -175,18 +175,30 @@ func TestBareLineFeedsAreServedAsCRLF(t *testing.T) {
 	}
 }
 
+// listen subscribes to a mailbox. The channel holds one value, however much has changed.
+func listen(m *Mailbox) (changed <-chan struct{}, done func()) {
+	c := make(chan struct{}, 1)
+	sub := m.Subscribe(func() {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	})
+	return c, sub.Close
+}
+
 func TestOutsideChangesReachSubscribers(t *testing.T) {
 	h := newHarness(t).open()
 	h.append(h.inbox, 2, 0)
 	if _, err := h.inbox.ClaimRecent(h.ctx()); err != nil {
 		t.Fatal(err)
 	}
-	sub := h.inbox.Subscribe()
-	defer sub.Close()
+	changed, done := listen(h.inbox)
+	defer done()
 	name := h.files("cur")[0]
 	h.rename("cur/"+name, "cur/"+name+"S")
 	h.eventually("flag seen", func() bool { return h.inbox.State().Unseen() == 1 })
-	<-sub.C
+	<-changed
 	h.put("new/1700000000.M1P1.x", "a: d\n\n")
 	h.eventually("message seen", func() bool { return h.inbox.State().Len() == 3 })
 	if err := os.Remove(filepath.Join(h.root, "cur", name+"S")); err != nil {

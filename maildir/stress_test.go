@@ -161,11 +161,11 @@ func newPicture(t *testing.T, m *Mailbox) *picture {
 }
 
 func (p *picture) follow(deadline time.Time) {
-	sub := p.m.Subscribe()
-	defer sub.Close()
+	changed, done := listen(p.m)
+	defer done()
 	for time.Now().Before(deadline) {
 		select {
-		case <-sub.C:
+		case <-changed:
 			p.update()
 		case <-time.After(time.Until(deadline)):
 		}
