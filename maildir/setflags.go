@@ -98,6 +98,7 @@ func (m *Mailbox) storeSome(ctx context.Context, uids []UID, c Change, res *Stor
 	} else if c.Flags, set, err = m.numberKeywords(ctx, c.Flags, c.Keywords); err != nil {
 		return err
 	}
+	defer m.user.store.watch.burst(2 * len(uids))()
 	var done []renamed
 	var lines []byte
 	for _, uid := range uids {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -30,6 +31,7 @@ type watcher struct {
 	ready   *os.File   // the epoll
 	watches map[int32]*watch
 	buf     []byte
+	bursts  atomic.Int32
 }
 
 // watch is one watched directory.
@@ -68,34 +70,35 @@ func newWatcher() (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
-	ready, err := oneShot(fd)
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err == nil {
+		if err = unix.SetNonblock(epoll, true); err != nil {
+			unix.Close(epoll)
+		}
+	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	return &watcher{inotify: fd, ready: ready, watches: map[int32]*watch{}, buf: make([]byte, 64<<10)}, nil
+	return &watcher{inotify: fd, ready: os.NewFile(uintptr(epoll), "inotify"), watches: map[int32]*watch{}, buf: make([]byte, 64<<10)}, nil
 }
 
-// oneShot returns an epoll that becomes readable once when fd does, and again after
-// arm.
-func oneShot(fd int) (*os.File, error) {
-	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	if err = unix.SetNonblock(ep, true); err == nil {
-		err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT})
-	}
-	if err != nil {
-		unix.Close(ep)
-		return nil, err
-	}
-	return os.NewFile(uintptr(ep), "inotify"), nil
+// disarm takes what the epoll has to tell, which keeps it silent until arm: it counts
+// as told only when it was asked.
+func (w *watcher) disarm(epoll int) {
+	var one [1]unix.EpollEvent
+	_, _ = unix.EpollWait(epoll, one[:], 0)
 }
 
-// arm has the epoll tell of the next event, or of those that wait.
-func (w *watcher) arm(epoll int) {
-	_ = unix.EpollCtl(epoll, unix.EPOLL_CTL_MOD, w.inotify, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT})
+// arm has the epoll tell of the next event, or of those that wait. The inotify is put
+// into it by the first call: before, nobody would disarm it.
+func (w *watcher) arm(epoll int) error {
+	once := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
+	err := unix.EpollCtl(epoll, unix.EPOLL_CTL_MOD, w.inotify, &once)
+	if errors.Is(err, unix.ENOENT) {
+		err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, w.inotify, &once)
+	}
+	return err
 }
 
 // add watches a directory on disk that only this kernel changes; nil when that
@@ -191,8 +194,25 @@ func kickAll(all map[*Mailbox]bool) {
 }
 
 // burstPause is how long run leaves events alone after it handed some out: they come
-// in crowds, and whoever makes a crowd reads them himself.
-const burstPause = time.Millisecond
+// in crowds. Whoever says beforehand that he will make one reads the events himself,
+// those of others with them, and each time that we wake up beside him costs him more
+// than one of his renames.
+const (
+	burstPause = time.Millisecond
+	ownPause   = 10 * time.Millisecond
+)
+
+// burst says that the caller is about to make n events, and looks at them soon. He
+// calls done then.
+func (w *watcher) burst(n int) (done func()) {
+	if w == nil || n < burstLeast {
+		return func() {}
+	}
+	w.bursts.Add(1)
+	return func() { w.bursts.Add(-1) }
+}
+
+const burstLeast = 100
 
 // run hands out events as they come until the watcher is closed.
 func (w *watcher) run() {
@@ -205,16 +225,20 @@ func (w *watcher) run() {
 		err := raw.Read(func(epoll uintptr) bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if told = w.read(); len(told) == 0 {
-				w.arm(int(epoll))
-			}
-			return len(told) > 0
+			w.disarm(int(epoll))
+			told = w.read()
+			// Where it cannot be armed, it is looked at after each pause.
+			return len(told) > 0 || w.inotify >= 0 && w.arm(int(epoll)) != nil
 		})
 		kickAll(told)
 		if err != nil {
 			return
 		}
-		time.Sleep(burstPause)
+		pause := burstPause
+		if w.bursts.Load() > 0 {
+			pause = ownPause
+		}
+		time.Sleep(pause)
 	}
 }
 
