@@ -28,6 +28,9 @@ type Dir interface {
 	// Append opens a file for reading and for writing at its end, and makes
 	// it where it does not exist.
 	Append(name string, perm fs.FileMode) (File, error)
+	// Rewrite opens a regular file for reading and for writing in place. Anything
+	// that is not a regular file is ErrNotRegular.
+	Rewrite(name string) (File, error)
 	// OpenDir opens a subdirectory.
 	OpenDir(name string) (Dir, error)
 	// Mkdir makes a subdirectory.
@@ -61,10 +64,15 @@ type File interface {
 	io.Reader
 	io.ReaderAt
 	io.Writer
+	// WriteAt writes in place. Not for files from Append.
+	io.WriterAt
 	io.Closer
 	// Sync makes contents and size durable. After an error the file must be
 	// given up: the kernel drops the error and a second Sync would lie.
 	Sync() error
+	// SyncData is Sync without the times of the file. What was written over
+	// blocks that the file has costs the file system no transaction then.
+	SyncData() error
 	// Truncate cuts the file to size bytes.
 	Truncate(size int64) error
 	// SetTime sets the modification time.

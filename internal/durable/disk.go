@@ -103,6 +103,10 @@ func (d *disk) Append(name string, perm fs.FileMode) (File, error) {
 	return d.openFile(name, unix.O_RDWR|unix.O_APPEND|unix.O_CREAT|unix.O_NONBLOCK, perm)
 }
 
+func (d *disk) Rewrite(name string) (File, error) {
+	return d.openFile(name, unix.O_RDWR|unix.O_NONBLOCK, 0)
+}
+
 func (d *disk) openFile(name string, flags int, perm fs.FileMode) (File, error) {
 	if !ValidName(name) {
 		return nil, d.fail("open", name, fs.ErrInvalid)
@@ -408,6 +412,26 @@ func (f *diskFile) SetTime(t time.Time) error {
 	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, f.Fd(), 0, uintptr(unsafe.Pointer(&ts[0])), 0, 0, 0)
 	if errno != 0 {
 		return &fs.PathError{Op: "utimens", Path: f.Name(), Err: syscall.Errno(errno)}
+	}
+	return nil
+}
+
+func (f *diskFile) SyncData() error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) { // the descriptor stays open meanwhile
+		for failed = unix.EINTR; failed == unix.EINTR; {
+			failed = unix.Fdatasync(int(fd))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if failed != nil {
+		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
 	}
 	return nil
 }

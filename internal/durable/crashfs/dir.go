@@ -73,6 +73,8 @@ func (d *dir) Append(name string, perm fs.FileMode) (durable.File, error) {
 	return d.Create(name, perm)
 }
 
+func (d *dir) Rewrite(name string) (durable.File, error) { return d.Open(name) }
+
 func (d *dir) OpenDir(name string) (durable.Dir, error) {
 	unlock, err := d.lock("open", name, false)
 	if err != nil {
@@ -293,6 +295,23 @@ func (f *file) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// WriteAt overwrites what is there.
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	unlock, err := f.lock("write", true)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if off < 0 || off+int64(len(p)) > int64(len(f.node.data)) {
+		return 0, pathError("write", f.name, fs.ErrInvalid) // none of our files grows so
+	}
+	f.touch()
+	f.node.data = slices.Clone(f.node.data)
+	copy(f.node.data[off:], p)
+	f.node.patches = append(f.node.patches, patch{off, slices.Clone(p)})
+	return len(p), nil
+}
+
 func (f *file) touch() {
 	if !f.node.dirty {
 		f.node.dirty = true
@@ -314,13 +333,17 @@ func (f *file) Truncate(size int64) error {
 	return nil
 }
 
-func (f *file) Sync() error {
-	unlock, err := f.lock("fsync", true)
+func (f *file) Sync() error { return f.sync("fsync") }
+
+func (f *file) SyncData() error { return f.sync("fdatasync") }
+
+func (f *file) sync(op string) error {
+	unlock, err := f.lock(op, true)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	f.node.synced, f.node.dirty, f.node.ends = slices.Clone(f.node.data), false, nil
+	f.node.clean()
 	f.fs.files = slices.DeleteFunc(f.fs.files, func(x *inode) bool { return x == f.node })
 	return nil
 }

@@ -58,10 +58,17 @@ type inode struct {
 	synced  []byte
 	dirty   bool
 	ends    []int             // lengths after each write since the last sync
+	patches []patch           // what was overwritten since then
 	entries map[string]*inode // of a directory
 	kept    map[string]*inode // entries that are durable
 
 	mtime, ctime, btime int64
+}
+
+// patch is what was written over a part of a file.
+type patch struct {
+	off  int64
+	data []byte
 }
 
 // change is one change of names that is not durable yet: of one name, or of both
@@ -246,6 +253,10 @@ func (x *inode) loseData(mode Mode, rng *rand.Rand) {
 	case Nothing:
 		x.data = x.synced
 	default:
+		if len(x.patches) > 0 && len(x.ends) == 0 {
+			x.data = x.patched(mode, rng)
+			return
+		}
 		// A part of what was written: from the last synced length on.
 		if len(x.data) >= len(x.synced) && string(x.data[:len(x.synced)]) == string(x.synced) {
 			x.data = x.data[:x.tornAt(rng)]
@@ -255,10 +266,12 @@ func (x *inode) loseData(mode Mode, rng *rand.Rand) {
 	}
 }
 
+// sector is what a disk writes whole or not at all.
+const sector = 512
+
 // tornAt returns where unsynced writes end after a cut. A write of a sector or
 // less survives whole or not at all.
 func (x *inode) tornAt(rng *rand.Rand) int {
-	const sector = 512
 	from := len(x.synced)
 	for _, end := range x.ends {
 		if rng.IntN(len(x.ends)+1) == 0 {
@@ -272,10 +285,38 @@ func (x *inode) tornAt(rng *rand.Rand) int {
 	return from
 }
 
+// patched returns what a cut leaves of a file that was overwritten in place: in
+// order up to one moment, or in none, and each sector for itself.
+func (x *inode) patched(mode Mode, rng *rand.Rand) []byte {
+	data := slices.Clone(x.synced)
+	keep := rng.IntN(len(x.patches) + 1)
+	for i, p := range x.patches {
+		whole := i < keep
+		if mode != Ordered {
+			whole = rng.IntN(2) == 0
+		}
+		torn := rng.IntN(4) == 0 && (whole || i == keep)
+		for from := 0; from < len(p.data); {
+			at := int(p.off) + from
+			to := min(len(p.data), from+sector-at%sector)
+			if torn && rng.IntN(2) == 0 || whole && !torn {
+				copy(data[at:], p.data[from:to])
+			}
+			from = to
+		}
+	}
+	return data
+}
+
+// clean notes that the contents are durable.
+func (x *inode) clean() {
+	x.synced, x.dirty, x.ends, x.patches = slices.Clone(x.data), false, nil, nil
+}
+
 // settle makes what is durable what is there, and counts links again.
 func (f *FS) settle(x *inode, seen map[*inode]bool) {
 	if x.entries == nil {
-		x.synced, x.dirty, x.ends = slices.Clone(x.data), false, nil
+		x.clean()
 		return
 	}
 	if seen[x] {
