@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -66,8 +67,11 @@ func liveAndDie(t *testing.T, last int, how crashfs.Mode, seed uint64) (steps in
 		pass(2 * time.Hour)
 		q.stop()
 		checkOutcome(w, acknowledged, before)
-		if left := disk.Tree(); len(left) > 0 {
+		if left := slices.DeleteFunc(disk.Tree(), isSegment); len(left) > 0 {
 			t.Errorf("left in the spool: %v", left)
+		}
+		if left := journalled(t, disk); len(left) > 0 {
+			t.Errorf("left in the journal: %v", left)
 		}
 	})
 	return steps
@@ -76,9 +80,14 @@ func liveAndDie(t *testing.T, last int, how crashfs.Mode, seed uint64) (steps in
 // shortLife is a configuration under which the story ends within two hours.
 func shortLife(w *world) Config {
 	cfg := w.config("")
+	cfg.Limits.Segment = crashSegment
 	cfg.Schedule = Schedule{Retry: []time.Duration{10 * time.Minute, 20 * time.Minute}, WarnAfter: 20 * time.Minute, GiveUpAfter: time.Hour}
 	return cfg
 }
+
+// crashSegment is a file of the journal that has room for a few messages, so that
+// others are begun and used again.
+const crashSegment = 8 << 10
 
 // script is what the hosts say: one takes at once, one refuses, one takes at
 // the third attempt, one never answers.
@@ -196,7 +205,10 @@ func checkOutcome(w *world, acknowledged map[int]string, before map[string]tally
 func checkLegal(t *testing.T, disk *crashfs.FS) {
 	t.Helper()
 	places := make(map[string][]string) // id → directories
-	for _, f := range disk.Tree() {
+	for _, id := range journalled(t, disk) {
+		places[id] = append(places[id], "journal")
+	}
+	for _, f := range slices.DeleteFunc(disk.Tree(), isSegment) {
 		place, id, ok := strings.Cut(strings.TrimPrefix(f, "/"), "/")
 		if !ok {
 			t.Errorf("%s lies in the spool", f)
@@ -211,6 +223,8 @@ func checkLegal(t *testing.T, disk *crashfs.FS) {
 		slices.Sort(in)
 		switch strings.Join(in, " ") {
 		case "", // being submitted
+			"journal",                                                     // queued, or being attempted for the first time
+			"active journal", "journal message", "active journal message", // on its way from there to message/
 			"message",                         // queued, never attempted to the end
 			"active message",                  // being attempted for the first time
 			"message state",                   // deferred, held
@@ -219,7 +233,7 @@ func checkLegal(t *testing.T, disk *crashfs.FS) {
 		default:
 			t.Errorf("%s lies in %v", id, in)
 		}
-		if slices.Contains(in, "message") {
+		if slices.Contains(in, "message") || slices.Contains(in, "journal") {
 			checkWhole(t, disk, id)
 		}
 	}
@@ -228,8 +242,7 @@ func checkLegal(t *testing.T, disk *crashfs.FS) {
 // checkWhole reads an entry as the queue would.
 func checkWhole(t *testing.T, disk *crashfs.FS, id string) {
 	t.Helper()
-	s, err := openSpool(disk.Root(), nil)
-	check(t, err)
+	s := opened(t, disk)
 	defer s.close()
 	l, err := s.open(id)
 	if err != nil {
@@ -240,4 +253,25 @@ func checkWhole(t *testing.T, disk *crashfs.FS, id string) {
 	if _, err := s.readState(id, l.head); err != nil {
 		t.Errorf("state %s: %v", id, err)
 	}
+}
+
+// opened opens the spool for reading, its journal included.
+func opened(t *testing.T, disk *crashfs.FS) *spool {
+	t.Helper()
+	s, err := openSpool(disk.Root(), crashSegment, nil)
+	check(t, err)
+	names, err := s.names(s.records, func(string) bool { return true })
+	check(t, err)
+	check(t, s.journal.load(names,
+		func(text []byte) error { t.Errorf("gap in the journal: %q", text); return nil },
+		func(name string, why error) { t.Errorf("file %s of the journal: %v", name, why) }))
+	return s
+}
+
+// journalled returns the entries of the journal.
+func journalled(t *testing.T, disk *crashfs.FS) []string {
+	t.Helper()
+	s := opened(t, disk)
+	defer s.close()
+	return slices.Sorted(maps.Keys(s.journal.records))
 }

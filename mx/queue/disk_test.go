@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -13,21 +14,30 @@ import (
 )
 
 // A disk that fails at any step of Submit: the client is told, nothing of the
-// message is left, and it is never sent.
+// message is left, and it is never sent. The next one is taken.
 func TestSubmitOnBadDisk(t *testing.T) {
+	const first, next, large = "the first", "the next", "a large" // message
 	for _, tt := range []struct {
+		message    string
 		op, prefix string
 		err        error
 		want       error
 	}{
-		{"create", "/tmp/", syscall.ENOSPC, smtp.DiskFull},
-		{"write", "/tmp/", syscall.ENOSPC, smtp.DiskFull},
-		{"write", "/tmp/", syscall.EDQUOT, smtp.DiskFull},
-		{"fsync", "/tmp/", syscall.EIO, syscall.EIO},
-		{"rename", "/tmp/", syscall.ENOSPC, smtp.DiskFull},
-		{"fsync", "/message/", syscall.EIO, syscall.EIO},
+		{first, "create", "/tmp/", syscall.ENOSPC, smtp.DiskFull},
+		{first, "write", "/tmp/", syscall.EDQUOT, smtp.DiskFull},
+		{first, "fdatasync", "/tmp/", syscall.EIO, syscall.EIO},
+		{first, "rename", "/tmp/", syscall.ENOSPC, smtp.DiskFull},
+		{first, "fsync", "/journal/", syscall.EIO, syscall.EIO},
+		{next, "write", "/tmp/1", syscall.ENOSPC, smtp.DiskFull}, // where writing in place needs room
+		{next, "fdatasync", "/tmp/1", syscall.EIO, syscall.EIO},
+		{large, "create", "/tmp/", syscall.ENOSPC, smtp.DiskFull},
+		{large, "write", "/tmp/", syscall.ENOSPC, smtp.DiskFull},
+		{large, "write", "/tmp/", syscall.EDQUOT, smtp.DiskFull},
+		{large, "fsync", "/tmp/", syscall.EIO, syscall.EIO},
+		{large, "rename", "/tmp/", syscall.ENOSPC, smtp.DiskFull},
+		{large, "fsync", "/message/", syscall.EIO, syscall.EIO},
 	} {
-		t.Run(tt.op+" "+tt.err.Error(), func(t *testing.T) {
+		t.Run(tt.message+" "+tt.op+" "+tt.err.Error(), func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				w, disk := newWorld(t), crashfs.New(time.Now())
 				var broken atomic.Bool
@@ -37,19 +47,34 @@ func TestSubmitOnBadDisk(t *testing.T) {
 					}
 					return nil
 				}
-				q := w.open(w.config(""), disk.Root())
+				cfg := w.config("")
+				cfg.Limits.Segment = 64 << 10
+				q := w.open(cfg, disk.Root())
+				content := text
+				switch tt.message {
+				case next:
+					w.submit(q.Queue, "eva@far.test")
+					pass(time.Second)
+				case large:
+					content += strings.Repeat("x", 64<<10/maxShare)
+				}
 				broken.Store(true)
-				_, err := q.Submit(t.Context(), envelope("luis@far.test"), stringsReader(text))
+				_, err := q.Submit(t.Context(), envelope("luis@far.test"), stringsReader(content))
 				if !errors.Is(err, tt.want) {
 					t.Errorf("Submit: %v", err)
 				}
 				broken.Store(false)
+				w.submit(q.Queue, "ana@far.test")
 				pass(time.Hour)
 				q.stop()
-				w.open(w.config(""), disk.Root())
+				w.open(cfg, disk.Root())
 				pass(time.Hour)
-				if w.triesOf("luis@far.test") != 0 || len(disk.Tree()) > 0 {
-					t.Errorf("%d attempts; left: %v", w.triesOf("luis@far.test"), disk.Tree())
+				left := append(journalled(t, disk), slices.DeleteFunc(disk.Tree(), isSegment)...)
+				if w.triesOf("luis@far.test") != 0 || len(left) > 0 {
+					t.Errorf("%d attempts; left: %v", w.triesOf("luis@far.test"), left)
+				}
+				if w.copiesOf("ana@far.test") != 1 {
+					t.Errorf("the message after it has come %d times", w.copiesOf("ana@far.test"))
 				}
 			})
 		})
@@ -73,7 +98,7 @@ func TestOutcomeOnFullDisk(t *testing.T) {
 		}
 		var full atomic.Bool
 		disk.Fail = func(op, name string) error {
-			if full.Load() && (op == "write" || op == "create") && !strings.HasPrefix(name, "/active/") {
+			if full.Load() && (op == "write" || op == "create") && !strings.HasPrefix(name, "/active/") && name != "/tmp/1" { // written in place
 				return syscall.ENOSPC
 			}
 			return nil
@@ -91,7 +116,7 @@ func TestOutcomeOnFullDisk(t *testing.T) {
 		if w.copiesOf("luis@live.test") != 1 || w.copiesOf("grey@live.test") != 1 || w.noticesOf("failed", "refused@live.test") != 1 || w.copiesOf("plain@live.test") != 1 {
 			t.Errorf("%d, %d copies, %d notices", w.copiesOf("luis@live.test"), w.copiesOf("grey@live.test"), w.noticesOf("failed", "refused@live.test"))
 		}
-		if left := disk.Tree(); len(left) > 0 {
+		if left := append(journalled(t, disk), slices.DeleteFunc(disk.Tree(), isSegment)...); len(left) > 0 {
 			t.Errorf("left in the spool: %v", left)
 		}
 	})

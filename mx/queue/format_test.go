@@ -79,7 +79,7 @@ func FuzzLetter(f *testing.F) {
 	f.Add("", "")
 	f.Add(messageMagic+"\n\n", "\n\n")
 	f.Fuzz(func(t *testing.T, file, body string) {
-		if l, err := readLetter(memoryFile(file)); err == nil {
+		if l, err := readLetter(strings.NewReader(file), int64(len(file))); err == nil {
 			if n := int64(len(l.format())) + l.Body.Size() + endLength; n != int64(len(file)) {
 				t.Errorf("%q has %d bytes, read as %d", file, len(file), n)
 			}
@@ -88,7 +88,7 @@ func FuzzLetter(f *testing.F) {
 		if _, err := writeMessage(&b, exampleHead(), strings.NewReader(body)); err != nil {
 			t.Fatal(err)
 		}
-		l, err := readLetter(memoryFile(b.String()))
+		l, err := readLetter(strings.NewReader(b.String()), int64(b.Len()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,14 +3,12 @@ package queue
 import (
 	"sync"
 	"time"
-
-	"buzon/internal/durable"
 )
 
-// groupSync lets one fsync of a directory serve everybody who waits for it.
+// groupSync lets one fsync of a file or directory serve everybody who waits for it.
 // Whoever comes while one runs waits for the next, which begins after him.
 type groupSync struct {
-	dir durable.Dir
+	sync func() error
 
 	running sync.Mutex // held while an fsync runs
 	mu      sync.Mutex
@@ -22,7 +20,7 @@ type syncRound struct {
 	err  error
 }
 
-// Sync returns once everything that was done to the directory before the call
+// Sync returns once everything that was done to it before the call
 // is durable.
 func (g *groupSync) Sync() error {
 	g.mu.Lock()
@@ -40,7 +38,7 @@ func (g *groupSync) Sync() error {
 	g.mu.Lock()
 	g.next = nil
 	g.mu.Unlock()
-	r.err = g.dir.Sync()
+	r.err = g.sync()
 	close(r.done)
 	return r.err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -156,6 +157,13 @@ func (w *world) copiesOf(to string) int {
 	return w.delivered[to]
 }
 
+// received returns how many copies everybody has.
+func (w *world) received() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.delivered)
+}
+
 // noticesOf counts the notices with the action about the recipient.
 func (w *world) noticesOf(action, recipient string) (n int) {
 	w.mu.Lock()
@@ -301,19 +309,44 @@ func memoryDir(t *testing.T) string {
 	return dir
 }
 
-// files returns the files below dir, without those of corrupt/.
+// files returns the files below dir, and instead of the journal's the entries in them.
 func files(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
-			names = append(names, strings.TrimPrefix(path, dir+"/"))
+		if err != nil || e.IsDir() {
+			return err
 		}
+		name := strings.TrimPrefix(path, dir+"/")
+		if !isSegment(name) {
+			names = append(names, name)
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		names = append(names, entriesOf(t, text)...)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return names
+}
+
+// isSegment reports whether a file is one of the journal's.
+func isSegment(name string) bool { return strings.HasPrefix(strings.TrimPrefix(name, "/"), "journal/") }
+
+// entriesOf returns the entries that a segment has not done with.
+func entriesOf(t *testing.T, text []byte) (ids []string) {
+	t.Helper()
+	records, gaps, err := new(segment).scan(text)
+	if err != nil || len(gaps) > 0 {
+		t.Errorf("journal: %v, damaged: %v", err, gaps)
+	}
+	for _, r := range records {
+		if r.letter != recordDone {
+			ids = append(ids, r.id)
+		}
+	}
+	return ids
 }
 
 // parts parses a notice with go-message and returns its header and its parts'

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ func (q *Queue) load() error {
 	}
 	ids, active, states, err := q.spool.index()
 	if err != nil {
+		return err
+	}
+	if err := q.spool.loadJournal(ids, active); err != nil {
 		return err
 	}
 	for id := range ids {
@@ -95,6 +99,38 @@ func (s *spool) index() (ids, active, states map[string]bool, err error) {
 		}
 	}
 	return ids, active, states, nil
+}
+
+// loadJournal reads the journal, and adds its entries to ids and active. What was
+// moved to message/ is finished here.
+func (s *spool) loadJournal(ids, active map[string]bool) error {
+	names, err := s.names(s.records, func(name string) bool {
+		n, err := strconv.Atoi(name)
+		return err == nil && strconv.Itoa(n) == name && n > 0
+	})
+	if err != nil {
+		return err
+	}
+	damages := 0
+	err = s.journal.load(names, func(text []byte) error {
+		damages++
+		return s.keepAside(fmt.Sprintf("part%d", damages), text, damaged("not what was written"))
+	}, func(name string, why error) { s.putAside(s.records, name, why) })
+	if err != nil {
+		return err
+	}
+	for id, letter := range s.journal.all() {
+		if letter == recordActive {
+			active[id] = true
+		}
+		if ids[id] {
+			if err := s.journal.finish(id); err != nil {
+				return err
+			}
+		}
+		ids[id] = true
+	}
+	return s.journal.sync()
 }
 
 // reconcile writes that a notice is made which exists, should the process have

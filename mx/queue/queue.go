@@ -63,6 +63,7 @@ type Limits struct {
 	PerDestination int           // of these, to one domain; 5
 	AttemptTime    time.Duration // of one attempt; 1 h (RFC 5321 4.5.3.2 allows each step minutes)
 	Grace          time.Duration // for the attempts in flight when Run is to end; 20 s
+	Segment        int           // bytes of a file of the journal; 4 MiB
 }
 
 // withDefaults fills the fields that are zero.
@@ -71,6 +72,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.PerDestination, 5)
 	orDefault(&l.AttemptTime, time.Hour)
 	orDefault(&l.Grace, 20*time.Second)
+	orDefault(&l.Segment, segmentSize)
 	return l
 }
 
@@ -142,7 +144,7 @@ func openIn(root durable.Dir, cfg Config) (*Queue, error) {
 		wake:  make(chan struct{}, 1),
 	}
 	var err error
-	if q.spool, err = openSpool(root, cfg.Log); err != nil {
+	if q.spool, err = openSpool(root, int64(cfg.Limits.Segment), cfg.Log); err != nil {
 		root.Close()
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
@@ -187,7 +189,7 @@ func (q *Queue) put(ctx context.Context, id string, env smtp.Envelope, msg io.Re
 			h.Queued = h.Envelope.NotBefore
 		}
 	}
-	if size, err = q.spool.create(ctx, id, h, msg); err != nil {
+	if size, err = q.spool.accept(ctx, id, h, msg); err != nil {
 		if durable.IsFull(err) {
 			err = fmt.Errorf("%w: %w", smtp.DiskFull, err)
 		}

@@ -23,6 +23,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	q.attempts.Go(func() { q.payDebts(ctx) })
+	q.attempts.Go(func() { q.emptyJournal(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
