@@ -32,6 +32,7 @@ var layers = map[string]int{
 	"internal/certs":   2,
 	"internal/migrate": 2,
 	"internal/sieve":   2,
+	"internal/milter":  2,
 	"mx/spf":           2,
 	"mx/dkim":          2,
 	"mx/dmarc":         2,
