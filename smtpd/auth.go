@@ -36,7 +36,7 @@ func (s *session) Auth(mechanism string) (gosasl.Server, error) {
 	if err != nil {
 		return nil, gosmtp.ErrAuthUnknownMechanism
 	}
-	return login{s, x}, nil
+	return login{s, x, mechanism}, nil
 }
 
 // login is the client as package sasl sees it.
@@ -48,6 +48,7 @@ func (c *client) login() sasl.Client {
 type login struct {
 	s *session
 	*sasl.Exchange
+	mechanism string
 }
 
 func (l login) Next(response []byte) (challenge []byte, done bool, err error) {
@@ -56,7 +57,7 @@ func (l login) Next(response []byte) (challenge []byte, done bool, err error) {
 	case err != nil:
 		return nil, false, toGoSMTP(l.s.refuse(err))
 	case done:
-		l.s.account, l.s.c.user = l.Account, string(l.Account.ID)
+		l.s.account, l.s.c.user, l.s.mechanism = l.Account, string(l.Account.ID), l.mechanism
 	}
 	return challenge, done, nil
 }

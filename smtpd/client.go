@@ -59,12 +59,13 @@ type client struct {
 	ended bool  // nothing more is read, and what is written is dropped
 	cause error // why it ended, for the log; nil for QUIT and the like
 
-	extended bool   // the last greeting was EHLO
-	user     string // who has logged in
-	messages int    // accepted
-	errors   int    // negative replies since the last message
-	unknown  int    // recipients that do not exist
-	linger   bool   // input may be unread
+	extended bool       // the last greeting was EHLO
+	user     string     // who has logged in
+	names    *[2]string // verified and claimed; nil: nobody has looked yet
+	messages int        // accepted
+	errors   int        // negative replies since the last message
+	unknown  int        // recipients that do not exist
+	linger   bool       // input may be unread
 	closed   bool
 
 	mu       sync.Mutex

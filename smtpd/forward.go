@@ -39,7 +39,7 @@ func (in *incoming) addForward(t *transaction, to smtp.Address, outside []smtp.A
 		return replyNoForward
 	}
 	for _, a := range outside {
-		t.away = append(t.away, smtp.Recipient{Address: a})
+		t.away = append(t.away, away{smtp.Recipient{Address: a}, to})
 	}
 	if t.alias.IsNull() {
 		t.alias = to
@@ -57,7 +57,7 @@ func (in *incoming) sendBack(t *transaction, to smtp.Address) error {
 	case !t.env.From.IsNull():
 		return replyOnlyNotices
 	case !in.cfg.Directory.IsLocalDomain(original.Domain):
-		t.away = append(t.away, smtp.Recipient{Address: original})
+		t.away = append(t.away, away{smtp.Recipient{Address: original}, to})
 		return nil
 	}
 	targets, err := in.cfg.Directory.Resolve(original)
@@ -95,7 +95,7 @@ func (in *incoming) forward(t *transaction, v mx.Verdict, trace []byte, m *spool
 	if err := in.mayForward(v); err != nil {
 		return err
 	}
-	env := smtp.Envelope{To: t.away, UTF8: t.env.UTF8, EightBit: t.env.EightBit, TLS: t.env.TLS}
+	env := smtp.Envelope{To: t.outside(), UTF8: t.env.UTF8, EightBit: t.env.EightBit, TLS: t.env.TLS}
 	head := trace
 	if !t.alias.IsNull() {
 		for _, mark := range t.marks {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,7 +126,7 @@ func (t *transaction) addLocal(to smtp.Address, targets []account.Target) error 
 
 func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, error) {
 	m, err := in.receive(content, func(h *message.Header) (edit, error) {
-		t.marks = h.Values("Delivered-To")
+		t.marks, t.spamClaims = h.Values("Delivered-To"), claimsSpamVerdict(h)
 		return in.editStranger(h)
 	})
 	if err != nil {
@@ -139,24 +140,39 @@ func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, erro
 	case verdict.Action == mx.Refuse:
 		return nil, verdict.Reply
 	}
-	trace := append(verdict.Fields, received(t, in.cfg.Hostname, t.s.c)...)
+	if t.spamClaims { // not before: a signature may be about them
+		if verdict.BodyAt, err = dropSpamVerdicts(m); err != nil {
+			return nil, err
+		}
+	}
+	f, err := t.filter(m)
+	switch {
+	case err != nil:
+		return nil, err
+	case f.discard:
+		return accepted(t, "accepted as "+t.id), nil
+	case f.changed:
+		verdict.BodyAt = f.bodyAt
+	}
+	t.junk, t.spam = f.junk, f.spam
+	trace := slices.Concat(f.top, verdict.Fields, received(t, in.cfg.Hostname, t.s.c))
 	done, err := in.deliver(t, verdict, trace, m)
 	if err != nil {
 		return nil, err
 	}
-	t.s.c.accepted()
-	return smtp.NewReply(250, [3]int{2, 0, 0}, done), nil
+	return accepted(t, done), nil
 }
 
 // deliver puts m with trace on top into the mailboxes of t, and hands it over
 // for the addresses elsewhere. done says what became of it.
 func (in *incoming) deliver(t *transaction, verdict mx.Verdict, trace []byte, m *spooled) (done string, err error) {
+	junk := verdict.Action == mx.Junk || t.junk
 	done = "delivered as "
 	var local *lda.Delivery
 	if len(t.local) > 0 {
 		local, err = in.cfg.Local.Stage(t.ctx, lda.Message{
-			ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: verdict.Action == mx.Junk,
-			Spam: spam(verdict), RemoteIP: t.s.c.address(), Refusable: true, Onward: in.onward(verdict, m),
+			ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: junk,
+			Spam: spam(junk, t.spam), RemoteIP: t.s.c.address(), Refusable: true, Onward: in.onward(verdict, m),
 		}, t.local)
 		if err != nil {
 			return "", err
@@ -177,12 +193,18 @@ func (in *incoming) deliver(t *transaction, verdict mx.Verdict, trace []byte, m 
 	return done + t.id, nil
 }
 
-// spam is what filters are told of a verdict.
-func spam(v mx.Verdict) sieve.Spam {
-	if v.Action == mx.Junk {
+// accepted is the answer to a message that was taken.
+func accepted(t *transaction, done string) *smtp.Reply {
+	t.s.c.accepted()
+	return smtp.NewReply(250, [3]int{2, 0, 0}, done)
+}
+
+// spam is what users' filters are told of a message.
+func spam(junk bool, tested sieve.Spam) sieve.Spam {
+	if junk {
 		return sieve.Spam{Tested: true, Percent: 100}
 	}
-	return sieve.Spam{}
+	return tested
 }
 
 // judge asks whether the message is whose it says it is.

@@ -156,10 +156,10 @@ func TestForgedTrace(t *testing.T) {
 	p := dial(t, h.incoming()).hello()
 	p.transaction("x@remote.test", "ana@buzon.test")
 	p.send("return-path: <forged@x.test>\r\nAuthentication-Results: (by) MX.buzon.test;\r\n dkim=pass\r\nAuthentication-Results: other.test; spf=pass\r\n" +
-		"X-Spam: no\r\n\r\nReturn-Path: <in the body>\r\n.\r\n")
+		"X-Spam-Status: No,\r\n score=-99\r\nX-Spammer: no\r\n\r\nReturn-Path: <in the body>\r\n.\r\n")
 	p.want("250 ")
 	got := h.inbox("ana")[0]
-	if !strings.HasSuffix(got, "\r\nAuthentication-Results: other.test; spf=pass\r\nX-Spam: no\r\n\r\nReturn-Path: <in the body>\r\n") ||
+	if !strings.HasSuffix(got, "\r\nAuthentication-Results: other.test; spf=pass\r\nX-Spammer: no\r\n\r\nReturn-Path: <in the body>\r\n") ||
 		strings.Contains(got, "forged") || strings.Contains(got, "dkim") {
 		t.Errorf("stored %q", got)
 	}

@@ -26,6 +26,7 @@ import (
 
 	"buzon/internal/account"
 	"buzon/internal/limit"
+	"buzon/internal/milter"
 	"buzon/internal/sasl"
 	"buzon/smtpd/lda"
 )
@@ -45,6 +46,9 @@ type Config struct {
 	Signing     Signing // of submission; nil does not ask
 	Forward     Forward // of port 25, with Spool; nil forwards nothing
 	Log         *slog.Logger
+
+	Milters *milter.Chain // programs that are asked about each message; nil: nobody is
+	Names   Names         // what filters are told of a client's name; nil: nothing
 
 	MaxSize       int64         // octets of a message; default 50 MiB
 	MaxRecipients int           // of one message; default 100, for submission 200

@@ -10,6 +10,8 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"buzon/internal/account"
+	"buzon/internal/milter"
+	"buzon/internal/sieve"
 	"buzon/internal/smtp"
 	"buzon/smtpd/lda"
 )
@@ -44,8 +46,11 @@ type session struct {
 	rcpt rcptParams   // of RCPT
 	tx   *transaction // nil outside of one
 
-	account account.Account // who has logged in; zero before
-	refused int             // logins
+	account   account.Account // who has logged in; zero before
+	mechanism string          // by which
+	refused   int             // logins
+
+	filters *milter.Conversation // nil: they have heard nothing yet
 }
 
 // transaction is one message from MAIL on (RFC 5321 3.3).
@@ -60,11 +65,15 @@ type transaction struct {
 	extended bool
 	env      smtp.Envelope
 	local    []lda.Recipient
-	away     []smtp.Recipient // in other domains
+	away     []away // in other domains
 	// alias is the address of ours by which a stranger's message goes away;
 	// null when it is a notice that goes back to whom we have forwarded for.
 	alias smtp.Address
 	marks []string // Delivered-To of the message
+	// spamClaims is set when the message says what a spam filter thinks of it,
+	// junk and spam are what our own think.
+	spamClaims, junk bool
+	spam             sieve.Spam
 
 	// Of LMTP, one for each of env.To: the transaction as it would be with this
 	// recipient alone, and what the client is answered.
@@ -103,6 +112,9 @@ func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
 	if err == nil {
 		err = s.c.srv.door.sender(t)
 	}
+	if err == nil {
+		err = s.filterSender(t)
+	}
 	if err != nil {
 		t.drop()
 		return s.answer(err, "MAIL")
@@ -125,7 +137,13 @@ func (s *session) Rcpt(string, *gosmtp.RcptOptions) error {
 	if to.Domain == "" { // RFC 5321 4.5.1: postmaster, whatever the domain
 		to.Domain = s.c.srv.cfg.Hostname
 	}
-	if err := s.c.srv.door.recipient(t, to); err != nil {
+	local, away, alias := len(t.local), len(t.away), t.alias
+	err := s.c.srv.door.recipient(t, to)
+	if err == nil && s.filters != nil {
+		err = s.filters.Rcpt(to)
+	}
+	if err != nil {
+		t.local, t.away, t.alias = t.local[:local], t.away[:away], alias
 		return s.answer(err, "RCPT")
 	}
 	t.env.To = append(t.env.To, smtp.Recipient{Address: to, Original: s.rcpt.original, Notify: s.rcpt.notify})
@@ -162,12 +180,19 @@ func (s *session) Reset() {
 	if s.tx != nil {
 		s.tx.drop()
 		s.tx = nil
+		if s.filters != nil {
+			s.filters.Abort()
+		}
 	}
 }
 
 // Logout is called when the connection ends or TLS begins.
 func (s *session) Logout() error {
 	s.Reset()
+	if s.filters != nil {
+		s.filters.Close()
+		s.filters = nil
+	}
 	return nil
 }
 

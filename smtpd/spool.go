@@ -21,12 +21,22 @@ type spooled struct {
 	mem  []byte
 	file *os.File
 	size int64
+
+	// Once head is set it stands for what was written before rest.
+	head []byte
+	rest int64
 }
 
 func newSpooled(dir string) *spooled { return &spooled{dir: dir} }
 
-// Size returns the number of octets written.
-func (s *spooled) Size() int64 { return s.size }
+// Size returns the length of the message.
+func (s *spooled) Size() int64 { return int64(len(s.head)) + s.size - s.rest }
+
+// replaceHead puts head in the place of the first n octets.
+func (s *spooled) replaceHead(head []byte, n int64) {
+	s.rest += max(0, n-int64(len(s.head)))
+	s.head = head
+}
 
 // Write appends p. A full disk is smtp.DiskFull.
 func (s *spooled) Write(p []byte) (int, error) {
@@ -63,8 +73,21 @@ func (s *spooled) spill() error {
 	return nil
 }
 
-// ReadAt reads what was written.
+// ReadAt reads the message.
 func (s *spooled) ReadAt(p []byte, off int64) (int, error) {
+	if off >= int64(len(s.head)) {
+		return s.readWritten(p, off-int64(len(s.head))+s.rest)
+	}
+	n := copy(p, s.head[off:])
+	if n == len(p) {
+		return n, nil
+	}
+	more, err := s.readWritten(p[n:], s.rest)
+	return n + more, err
+}
+
+// readWritten reads what was written.
+func (s *spooled) readWritten(p []byte, off int64) (int, error) {
 	if s.file != nil {
 		return s.file.ReadAt(p, off)
 	}

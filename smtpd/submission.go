@@ -92,7 +92,7 @@ func (sub *submission) recipient(t *transaction, to smtp.Address) error {
 		if r := sub.cfg.Recipients; r != nil && !r.usual(string(t.s.account.ID), a) {
 			t.env.Held = true
 		}
-		t.away = append(t.away, smtp.Recipient{Address: a, Original: t.s.rcpt.original, Notify: t.s.rcpt.notify})
+		t.away = append(t.away, away{smtp.Recipient{Address: a, Original: t.s.rcpt.original, Notify: t.s.rcpt.notify}, to})
 	}
 	return t.addLocal(to, route.Targets)
 }
@@ -106,7 +106,16 @@ func (sub *submission) accept(t *transaction, content io.Reader) (*smtp.Reply, e
 		return nil, receiveError(err)
 	}
 	defer m.Close()
-	trace := received(t, sub.cfg.Hostname, t.s.c)
+	f, err := t.filter(m)
+	switch {
+	case err != nil:
+		return nil, err
+	case f.discard:
+		return accepted(t, "accepted as "+t.id), nil
+	case f.junk: // somebody has to look at it before it leaves in our name
+		t.env.Held = true
+	}
+	trace := append(f.top, received(t, sub.cfg.Hostname, t.s.c)...)
 	id, done := t.id, "delivered as "
 	var local *lda.Delivery
 	if len(t.local) > 0 {
@@ -118,7 +127,7 @@ func (sub *submission) accept(t *transaction, content io.Reader) (*smtp.Reply, e
 	}
 	if len(t.away) > 0 {
 		env := t.env
-		env.To, env.Size = t.away, int64(len(trace))+m.Size()
+		env.To, env.Size = t.outside(), int64(len(trace))+m.Size()
 		id, err = sub.cfg.Spool.Submit(t.ctx, env, io.MultiReader(bytes.NewReader(trace), io.NewSectionReader(m, 0, m.Size())))
 		if err != nil {
 			return nil, fmt.Errorf("queue: %w", err)
@@ -135,8 +144,7 @@ func (sub *submission) accept(t *transaction, content io.Reader) (*smtp.Reply, e
 			t.s.c.log().Error("sender is not told of the delivery", "id", t.id, "err", err)
 		}
 	}
-	t.s.c.accepted()
-	return smtp.NewReply(250, [3]int{2, 0, 0}, done+id), nil
+	return accepted(t, done+id), nil
 }
 
 // watch learns from a message that was taken, or raises the alarm about it.
@@ -145,7 +153,7 @@ func (sub *submission) watch(t *transaction, id string) {
 	switch user := string(t.s.account.ID); {
 	case r == nil:
 	case !t.env.Held:
-		r.remember(user, t.away)
+		r.remember(user, t.outside())
 	default:
 		t.s.c.log().Warn("message is held: the account writes to too many new recipients", "user", user, "id", id)
 		if !r.alarm(user) {

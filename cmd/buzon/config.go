@@ -25,20 +25,22 @@ type config struct {
 	Postmaster          string   `toml:"postmaster"`
 	SubaddressSeparator string   `toml:"subaddress_separator"`
 
-	Domain    map[string]domainConfig    `toml:"domain"`
-	Listen    listenConfig               `toml:"listen"`
-	TLS       tlsConfig                  `toml:"tls"`
-	Auth      authConfig                 `toml:"auth"`
-	OAuth     oauthConfig                `toml:"oauth"`
-	Limits    limitsConfig               `toml:"limits"`
-	Incoming  incomingConfig             `toml:"incoming"`
-	IMAP      imapConfig                 `toml:"imap"`
-	Web       webConfig                  `toml:"web"`
-	DNS       dnsConfig                  `toml:"dns"`
-	Outbound  outboundConfig             `toml:"outbound"`
-	Smarthost map[string]smarthostConfig `toml:"smarthost"`
-	Queue     queueConfig                `toml:"queue"`
-	Log       logConfig                  `toml:"log"`
+	Domain     map[string]domainConfig    `toml:"domain"`
+	Listen     listenConfig               `toml:"listen"`
+	TLS        tlsConfig                  `toml:"tls"`
+	Auth       authConfig                 `toml:"auth"`
+	OAuth      oauthConfig                `toml:"oauth"`
+	Limits     limitsConfig               `toml:"limits"`
+	Incoming   incomingConfig             `toml:"incoming"`
+	Submission submissionConfig           `toml:"submission"`
+	Milter     map[string]milterConfig    `toml:"milter"`
+	IMAP       imapConfig                 `toml:"imap"`
+	Web        webConfig                  `toml:"web"`
+	DNS        dnsConfig                  `toml:"dns"`
+	Outbound   outboundConfig             `toml:"outbound"`
+	Smarthost  map[string]smarthostConfig `toml:"smarthost"`
+	Queue      queueConfig                `toml:"queue"`
+	Log        logConfig                  `toml:"log"`
 }
 
 // domainConfig is [domain."name"], for what is special about one of Domains.
@@ -97,6 +99,7 @@ type incomingConfig struct {
 	SPF               string   `toml:"spf"`
 	TrustedForwarders []string `toml:"trusted_forwarders"`
 	DMARCReports      bool     `toml:"dmarc_reports"`
+	Milters           []string `toml:"milters"`
 }
 
 type imapConfig struct {

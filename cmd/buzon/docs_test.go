@@ -37,11 +37,13 @@ func TestExampleConfiguration(t *testing.T) {
 	// The defaults that it shows are the defaults.
 	all = strings.Replace(all, "host = \"\"", "host = \"smtp.example.net\"", 1)
 	all = strings.Replace(all, "direct = false", "", 1)
+	all = strings.Replace(all, "address = \"\"", "address = \"127.0.0.1:11332\"", 1)
 	full := loadText(t, dir, all)
 	want.Domain = map[string]domainConfig{"example.org": {}}
 	want.Smarthost = map[string]smarthostConfig{"*": {Host: "smtp.example.net"}}
 	full.DNS.Servers, full.Outbound.Addresses, full.Outbound.Source = nil, nil, nil // empty lists
-	full.Incoming.TrustedForwarders = nil
+	full.Incoming.TrustedForwarders, full.Incoming.Milters, full.Submission.Milters = nil, nil, nil
+	want.Milter = map[string]milterConfig{"rspamd": {Address: "127.0.0.1:11332"}}
 	if !reflect.DeepEqual(full, want) {
 		t.Errorf("the example shows\n%+v\nwant the defaults\n%+v", full, want)
 	}

@@ -329,7 +329,9 @@ func (h *host) openServers() error {
 	incoming.TLS = h.certs.TLSConfig(certs.Options{NoTickets: true})
 	incoming.Conns = conns(cfg.Limits.SMTPConnections)
 	incoming.MaxRecipients = cfg.Limits.Recipients
-	incoming.Judge = h.judge()
+	judge := h.judge()
+	incoming.Judge, incoming.Names = judge, judge
+	incoming.Milters = cfg.milters("smtp", cfg.Incoming.Milters)
 	incoming.Forward, incoming.Spool = h.forwarder, h.queue
 	h.incoming = smtpd.NewIncoming(incoming)
 
@@ -353,6 +355,7 @@ func (h *host) openServers() error {
 	submission.Recipients = recipients
 	submission.Logins = h.logins
 	submission.Signing = signing{h}
+	submission.Milters, submission.Names = cfg.milters("submission", cfg.Submission.Milters), judge
 	h.submission = smtpd.NewSubmission(submission)
 	submission.ImplicitTLS = true
 	h.implicit = smtpd.NewSubmission(submission)
