@@ -190,7 +190,7 @@ func (a *attempt) deliver(s *session, h hop, addr netip.Addr) *failure {
 				again = append(again, i)
 			default:
 				a.settle(i, smtp.Result{
-					Reply: reply, Host: h.host, Remote: netip.AddrPortFrom(addr, h.port).String(), TLS: s.tlsName(), Policy: h.policy.String(), Notifies: s.ext.dsn,
+					Reply: reply, Host: h.host, Remote: netip.AddrPortFrom(addr, h.port).String(), TLS: s.tlsName(), Policy: h.policy.String(), Notifies: s.ext.dsn, KnowsBy: s.ext.deliverBy,
 				})
 			}
 		}
@@ -227,6 +227,10 @@ func (a *attempt) fits(s *session) *failure {
 			a.content.octets, s.ext.maxSize), errors.New("SIZE"))
 	case a.env.TLS == smtp.TLSRequired && !s.ext.requireTLS: // RFC 8689 4.2.1
 		return permanent(550, 7, 30, "The message requires TLS, and the mail host does not promise to pass that on", errors.New("no REQUIRETLS"))
+	case a.env.By.Return && !s.ext.deliverBy: // RFC 2852 4.1.4.2
+		return permanent(550, 4, 7, "The mail host does not promise to deliver in time (DELIVERBY)", errors.New("no DELIVERBY"))
+	case a.env.By.Return && bySeconds(a.env.By, time.Now()) < s.ext.minBy: // RFC 2852 4.1.4.1
+		return permanent(550, 4, 7, fmt.Sprintf("The mail host wants %d seconds to deliver, and there are less", s.ext.minBy), errors.New("DELIVERBY"))
 	case needsUTF8(a.env, &a.content) && !s.ext.utf8: // RFC 6531 3.2
 		return permanent(550, 6, 7, "The mail host takes no international addresses and headers", errors.New("no SMTPUTF8"))
 	case a.content.eightBit && !s.ext.eightBit && !a.c.assumeEightBit: // RFC 6152 3

@@ -7,14 +7,15 @@ import (
 
 // extensions is what a host said it can do, RFC 5321 4.1.1.1.
 type extensions struct {
-	pipelining bool // RFC 2920
-	startTLS   bool // RFC 3207
-	eightBit   bool // RFC 6152
-	utf8       bool // RFC 6531
-	requireTLS bool // RFC 8689
-	dsn        bool // RFC 3461
-	deliverBy  bool // RFC 2852
-	size       bool // RFC 1870
+	pipelining bool  // RFC 2920
+	startTLS   bool  // RFC 3207
+	eightBit   bool  // RFC 6152
+	utf8       bool  // RFC 6531
+	requireTLS bool  // RFC 8689
+	dsn        bool  // RFC 3461
+	deliverBy  bool  // RFC 2852
+	minBy      int64 // seconds that it takes at least, RFC 2852 3
+	size       bool  // RFC 1870
 	maxSize    int64
 	auth       []string // mechanisms in upper case, RFC 4954
 }
@@ -41,6 +42,9 @@ func parseExtensions(lines []string) (domain string, ext extensions) {
 			ext.dsn = true
 		case "DELIVERBY":
 			ext.deliverBy = true
+			if n, err := strconv.ParseInt(strings.TrimSpace(params), 10, 64); err == nil && n > 0 {
+				ext.minBy = n
+			}
 		case "SIZE":
 			ext.size = true
 			if n, err := strconv.ParseInt(strings.TrimSpace(params), 10, 64); err == nil && n > 0 {

@@ -67,10 +67,24 @@ func mailCommand(s *session, env smtp.Envelope, c *content) string {
 	if s.ext.dsn && env.EnvelopeID != "" {
 		b.WriteString(" ENVID=" + xtext(env.EnvelopeID))
 	}
+	if s.ext.deliverBy && !env.By.IsZero() {
+		fmt.Fprintf(&b, " BY=%d;%s", bySeconds(env.By, time.Now()), env.By.Mode())
+	}
 	if env.TLS == smtp.TLSRequired { // only to hosts that know it: attempt.fits
 		b.WriteString(" REQUIRETLS")
 	}
 	return b.String()
+}
+
+// bySeconds is what is left of the time to deliver in, as the parameter takes it
+// (RFC 2852 4): nine digits, and with R never less than one.
+func bySeconds(by smtp.DeliverBy, now time.Time) int64 {
+	const most = 999_999_999
+	left := int64(by.At.Sub(now) / time.Second)
+	if by.Return {
+		left = max(left, 1)
+	}
+	return min(max(left, -most), most)
 }
 
 // rcptParams are what RFC 3461 4.1 and 4.2 want handed on.

@@ -51,7 +51,7 @@ func TestCapabilities(t *testing.T) {
 	}
 	s := dial(t, h.submission(true)).startTLS(false)
 	s.want("220 ")
-	own := "250-mx.buzon.test at your service\n250-DSN\n250-FUTURERELEASE 2592000 date\n250-REQUIRETLS\n" + strings.TrimPrefix(common, "250-mx.buzon.test at your service\n")
+	own := "250-mx.buzon.test at your service\n250-DSN\n250-DELIVERBY 60\n250-FUTURERELEASE 2592000 date\n250-REQUIRETLS\n" + strings.TrimPrefix(common, "250-mx.buzon.test at your service\n")
 	got := regexp.MustCompile(`2592000 \S+Z`).ReplaceAllString(s.say("EHLO c.test", "250 "), "2592000 date")
 	if want := own + "250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\n250-SMTPUTF8\n250 SIZE 1048576"; got != want {
 		t.Errorf("submission: %q, want %q", got, want)

@@ -8,12 +8,19 @@ import (
 	"buzon/internal/smtp"
 )
 
+// minBy is the shortest time to deliver within that we take (RFC 2852 3): a host
+// that does not answer is given up after half a minute, and another one must
+// have its chance.
+const minBy = time.Minute
+
 // maxFuture is how far ahead a message may be submitted (RFC 4865).
 const maxFuture = 30 * 24 * time.Hour
 
 var (
 	replyMailParam = smtp.NewReply(501, [3]int{5, 5, 4}, "Malformed MAIL parameter")
 	replyRcptParam = smtp.NewReply(501, [3]int{5, 5, 4}, "Malformed RCPT parameter")
+	replyBy        = smtp.NewReply(501, [3]int{5, 5, 4}, "BY with R needs at least a minute")
+	replyByRelease = smtp.NewReply(501, [3]int{5, 5, 4}, "The message would have to be there before it is released")
 	replyFuture    = smtp.NewReply(501, [3]int{5, 5, 4}, "The time of release lies behind, or more than 30 days ahead")
 )
 
@@ -21,6 +28,7 @@ var (
 // gate adds: their parameters it reads itself, and go-smtp never sees them.
 func (c *client) extensions() string {
 	lines := "250-DSN\r\n" +
+		"250-DELIVERBY " + strconv.Itoa(int(minBy/time.Second)) + "\r\n" +
 		"250-FUTURERELEASE " + strconv.Itoa(int(maxFuture/time.Second)) + " " + time.Now().Add(maxFuture).UTC().Format(time.RFC3339) + "\r\n"
 	if c.tls != nil {
 		lines += "250-REQUIRETLS\r\n" // RFC 8689 2: under TLS only
@@ -33,7 +41,8 @@ func (c *client) extensions() string {
 type mailParams struct {
 	ret, envid string // RFC 3461 4.3, 4.4; decoded
 	requireTLS bool
-	release    time.Time // RFC 4865; zero: at once
+	release    time.Time      // RFC 4865; zero: at once
+	by         smtp.DeliverBy // RFC 2852
 }
 
 type rcptParams struct {
@@ -61,6 +70,10 @@ func (c *client) cutMailParams(params string) (p mailParams, rest string, fault 
 			}
 			p.requireTLS = true
 			ok = value == ""
+		case "BY":
+			if p.by, ok = deliverBy(value, time.Now()); ok && p.by.Return && time.Until(p.by.At) < minBy-time.Second {
+				return p, "", replyBy
+			}
 		case "HOLDFOR", "HOLDUNTIL":
 			if p.release, ok = releaseTime(key, value); ok && (seen["HOLDFOR"] || seen["HOLDUNTIL"]) {
 				ok = false
@@ -77,7 +90,25 @@ func (c *client) cutMailParams(params string) (p mailParams, rest string, fault 
 		}
 		seen[key] = true
 	}
+	if p.by.Return && p.release.After(p.by.At) {
+		return p, "", replyByRelease
+	}
 	return p, rest, nil
+}
+
+// deliverBy reads seconds, mode and trace (RFC 2852 4). Mode R wants a time that
+// lies ahead.
+func deliverBy(value string, now time.Time) (d smtp.DeliverBy, ok bool) {
+	seconds, mode, ok := strings.Cut(value, ";")
+	digits := strings.TrimLeft(seconds, "+-")
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if !ok || err != nil || len(digits) > 9 || len(seconds)-len(digits) > 1 {
+		return d, false
+	}
+	mode, d.Trace = strings.CutSuffix(strings.ToUpper(mode), "T")
+	d.Return = mode == "R"
+	d.At = now.Add(time.Duration(n) * time.Second).UTC().Truncate(time.Second)
+	return d, mode == "N" || d.Return && n > 0
 }
 
 // releaseTime reads HOLDFOR, in seconds, or HOLDUNTIL, a date (RFC 4865 4).

@@ -56,6 +56,7 @@ func TestMalformedParameters(t *testing.T) {
 	c := &client{tls: &tls.ConnectionState{}}
 	for _, params := range []string{
 		"RET=ALL", "RET=FULL RET=FULL", "ENVID=", "ENVID=a+2", "ENVID=a+0A", "ENVID=a=b", "ENVID=" + strings.Repeat("x", 101), "REQUIRETLS=1",
+		"BY=60", "BY=;R", "BY=60;", "BY=60;X", "BY=60;RTT", "BY=60;T", "BY=0;R", "BY=-60;R", "BY=59;R", "BY=+-60;N", "BY=1000000000;N", "BY=60;N BY=60;N", "BY=60;R HOLDFOR=3600",
 		"HOLDFOR=x", "HOLDFOR=99999999", "HOLDFOR=1 HOLDFOR=1", "HOLDFOR=1 HOLDUNTIL=2030-01-01T00:00:00Z", "HOLDUNTIL=yesterday", "HOLDUNTIL=2001-01-01T00:00:00Z",
 	} {
 		if _, _, fault := c.cutMailParams(" " + params); fault == nil || fault.Code != 501 {
@@ -68,6 +69,30 @@ func TestMalformedParameters(t *testing.T) {
 		if _, _, fault := cutRcptParams(" " + params); fault == nil || fault.Code != 501 {
 			t.Errorf("RCPT %q: %v", params, fault)
 		}
+	}
+}
+
+// TestDeliverBy is RFC 2852 4.
+func TestDeliverBy(t *testing.T) {
+	for value, want := range map[string]smtp.DeliverBy{
+		"60;R": {At: time.Unix(60, 0), Return: true}, "+999999999;rt": {At: time.Unix(999999999, 0), Return: true, Trace: true},
+		"-5;N": {At: time.Unix(-5, 0)}, "0;nT": {At: time.Unix(0, 0), Trace: true},
+	} {
+		got, ok := deliverBy(value, time.Unix(0, 0))
+		if !ok || !got.At.Equal(want.At) || got.Return != want.Return || got.Trace != want.Trace {
+			t.Errorf("BY=%s: %+v, %t", value, got, ok)
+		}
+	}
+	h := newHouse(t)
+	p := h.login(h.submission(false), "ana@buzon.test")
+	p.say("MAIL FROM:<ana@buzon.test> BY=3600;RT", "250 2.1.0")
+	p.say("RCPT TO:<x@remote.test>", "250 2.1.5")
+	p.say("DATA", "354 ")
+	p.send("From: ana@buzon.test\r\n\r\n.\r\n")
+	p.want("250 2.0.0 queued as")
+	by := h.queue.messages[0].env.By
+	if left := time.Until(by.At); !by.Return || !by.Trace || left > time.Hour || left < 50*time.Minute {
+		t.Errorf("by %+v", by)
 	}
 }
 

@@ -103,7 +103,7 @@ func (s *session) Mail(_ string, opts *gosmtp.MailOptions) error {
 		UTF8:     opts.UTF8 || s.path.NeedsUTF8(), // programs that know UTF-8 but not RFC 6531 say so by doing it
 		EightBit: opts.Body == gosmtp.Body8BitMIME,
 		Size:     opts.Size,
-		Return:   s.mail.ret, EnvelopeID: s.mail.envid, NotBefore: s.mail.release,
+		Return:   s.mail.ret, EnvelopeID: s.mail.envid, NotBefore: s.mail.release, By: s.mail.by,
 	}
 	if s.mail.requireTLS {
 		t.env.TLS = smtp.TLSRequired

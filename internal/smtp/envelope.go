@@ -17,12 +17,40 @@ type Envelope struct {
 
 	// Held messages wait in the queue until somebody releases them.
 	Held bool
+	// By is when the message should be where it goes (RFC 2852).
+	By DeliverBy
 	// NotBefore is when the message may leave (RFC 4865); zero: at once.
 	NotBefore time.Time
 
 	// RFC 3461 4.3 and 4.4, as given, decoded.
 	EnvelopeID string // ENVID
 	Return     string // RET: "FULL", "HDRS" or ""
+}
+
+// DeliverBy is what the sender wants to happen at a time if the message has not
+// arrived by then (RFC 2852). Zero is no such wish.
+type DeliverBy struct {
+	At     time.Time // no fractions of a second
+	Return bool      // mode R: give up. Otherwise mode N: tell the sender, and go on
+	Trace  bool      // tell the sender of each host that it was handed to
+}
+
+// IsZero reports whether nothing was asked for.
+func (d DeliverBy) IsZero() bool { return d.At.IsZero() }
+
+// Passed reports whether the message is to be returned now.
+func (d DeliverBy) Passed(now time.Time) bool { return d.Return && !d.IsZero() && !now.Before(d.At) }
+
+// Mode is by-mode and by-trace as they stand in the parameter.
+func (d DeliverBy) Mode() string {
+	mode := "N"
+	if d.Return {
+		mode = "R"
+	}
+	if d.Trace {
+		mode += "T"
+	}
+	return mode
 }
 
 // TLSNeed is what the sender of a message wants of TLS on its way (RFC 8689).
@@ -76,6 +104,7 @@ type Result struct {
 	Host      string // name of the host that was spoken to, or ""
 	Remote    string // its address and port, or ""
 	TLS       string // version and cipher suite, or "" for none
+	KnowsBy   bool   // the host obeys DELIVERBY
 	Notifies  bool   // the host tells the sender what becomes of it, as NOTIFY asks
 	Policy    string // the TLS policy that was in force: "none", "mta-sts", "dane", …; "" where it was not asked for
 	Err       error  // the cause when there is no reply

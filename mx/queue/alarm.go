@@ -5,13 +5,14 @@ import (
 	"time"
 )
 
-// alarm is a time at which a job or a destination needs attention: exactly one
-// of the two is set. It lives inside of it.
+// alarm is a time at which a job, a destination or an entry needs attention:
+// exactly one of them is set. It lives inside of it.
 type alarm struct {
 	at    time.Time
 	index int // in the heap, -1: not set
 	job   *job
 	dest  *destination
+	entry *entry
 }
 
 // alarms are the alarms that are set, the first one on top.

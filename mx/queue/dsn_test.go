@@ -1,6 +1,9 @@
 package queue
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,4 +130,81 @@ func TestHeldFromTheStart(t *testing.T) {
 			t.Error("not delivered after the release")
 		}
 	})
+}
+
+// TestDeliverBy is RFC 2852: at the time that the sender gave he is told, or has
+// his message back, whatever else is under way, and over restarts.
+func TestDeliverBy(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		by      smtp.DeliverBy // At: 10 minutes from the start
+		notify  smtp.Notify
+		knows   bool // the host obeys DELIVERBY
+		failing time.Duration
+		copies  int
+		notices []string // action, and the minute from the start in which it comes
+		status  string
+	}{
+		{"R, too late", smtp.DeliverBy{Return: true}, 0, true, time.Hour, 0, []string{"failed 9"}, "5.4.7"},
+		{"R, too late, nobody wants to hear of it", smtp.DeliverBy{Return: true}, smtp.NotifyNever, true, time.Hour, 0, nil, ""},
+		{"R, in time", smtp.DeliverBy{Return: true}, 0, true, time.Minute, 1, nil, ""},
+		{"R with T, in time", smtp.DeliverBy{Return: true, Trace: true}, 0, true, 0, 1, []string{"relayed 0"}, "2.0.0"},
+		{"N, too late", smtp.DeliverBy{}, 0, true, time.Hour, 1, []string{"delayed 9"}, "4.4.7"},
+		{"N, too late, only failures are wanted", smtp.DeliverBy{}, smtp.NotifyFailure, true, time.Hour, 1, nil, ""},
+		{"N, to a host that does not know it", smtp.DeliverBy{}, 0, false, 0, 1, []string{"relayed 0"}, "2.0.0"},
+		{"N, the same, in silence", smtp.DeliverBy{}, smtp.NotifyNever, false, 0, 1, nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				w, dir := newWorld(t), memoryDir(t)
+				start := time.Now()
+				w.answer = func(to smtp.Address, _ int) smtp.Result {
+					if time.Since(start) < tt.failing {
+						return smtp.Result{Recipient: to, Err: errors.New("no route")}
+					}
+					r := ok(to)
+					r.KnowsBy = tt.knows
+					return r
+				}
+				q := w.open(w.config(dir), nil)
+				env := envelope("luis@far.test")
+				env.By, env.To[0].Notify = tt.by, tt.notify
+				env.By.At = start.Add(10 * time.Minute).UTC().Truncate(time.Second)
+				if _, err := q.Submit(t.Context(), env, strings.NewReader(text)); err != nil {
+					t.Fatal(err)
+				}
+				// Its destination cools down, and must not hide the time.
+				if _, err := q.Submit(t.Context(), envelope("eva@far.test"), strings.NewReader(text)); err != nil {
+					t.Fatal(err)
+				}
+				var heard []string
+				seen := 0
+				for minute := range 3 * 60 {
+					if minute == 7 {
+						q.stop()
+						q = w.open(w.config(dir), nil)
+					}
+					pass(time.Minute)
+					w.mu.Lock()
+					news := w.notices[seen:]
+					seen = len(w.notices)
+					w.mu.Unlock()
+					for _, n := range news {
+						_, action, _ := strings.Cut(n, "\r\nAction: ")
+						action, _, _ = strings.Cut(action, "\r\n")
+						heard = append(heard, fmt.Sprintf("%s %d", action, minute))
+						if !strings.Contains(n, "\r\nStatus: "+tt.status+"\r\n") || !strings.Contains(n, "\r\nDeliver-By-Date: "+env.By.At.Format(time.RFC1123Z)+"\r\n") {
+							t.Errorf("want Status: %s and the date in\n%s", tt.status, n)
+						}
+					}
+				}
+				if !slices.Equal(heard, tt.notices) || w.copiesOf("luis@far.test") != tt.copies || w.copiesOf("eva@far.test") != 1 {
+					t.Errorf("heard %q, want %q; %d copies, %d of the other", heard, tt.notices, w.copiesOf("luis@far.test"), w.copiesOf("eva@far.test"))
+				}
+				if left := files(t, dir); len(left) > 0 {
+					t.Errorf("left in the spool: %v", left)
+				}
+			})
+		})
+	}
 }

@@ -75,6 +75,9 @@ func (h head) format() []byte {
 	if !h.Envelope.NotBefore.IsZero() {
 		w.field("release", h.Envelope.NotBefore.Format(timeFormat))
 	}
+	if !h.Envelope.By.IsZero() {
+		w.field("deliver-by", formatBy(h.Envelope.By))
+	}
 	if h.Envelope.TLS != "" {
 		w.field("tls", string(h.Envelope.TLS))
 	}
@@ -133,6 +136,8 @@ func parseSender(h *head, key, value string) (err error) {
 		env.Held = true
 	case "release":
 		env.NotBefore, err = time.Parse(timeFormat, value)
+	case "deliver-by":
+		env.By, err = parseBy(value)
 	case "tls":
 		env.TLS = smtp.TLSNeed(value)
 		if env.TLS != smtp.TLSRequired && env.TLS != smtp.TLSOptional {
@@ -193,6 +198,22 @@ func parseNotify(s string) (n smtp.Notify, err error) {
 		}
 	}
 	return n, nil
+}
+
+// formatBy is a DELIVERBY request: the time and the mode.
+func formatBy(d smtp.DeliverBy) string { return d.At.Format(timeFormat) + " " + d.Mode() }
+
+func parseBy(s string) (d smtp.DeliverBy, err error) {
+	at, mode, _ := strings.Cut(s, " ")
+	if d.At, err = time.Parse(timeFormat, at); err != nil {
+		return d, err
+	}
+	mode, d.Trace = strings.CutSuffix(mode, "T")
+	d.Return = mode == "R"
+	if d.At.IsZero() || mode != "R" && mode != "N" {
+		return d, damaged("deliver-by %q", s)
+	}
+	return d, nil
 }
 
 // last returns the last element of s, or nil.

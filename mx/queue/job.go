@@ -5,6 +5,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"buzon/internal/smtp"
 )
 
 // phase is where a job stands.
@@ -38,6 +40,14 @@ type entry struct {
 	queued time.Time
 	held   bool
 	jobs   []*job
+	by     *deadline // nil for what has none, as nearly everything
+}
+
+// deadline is when an entry's sender wants to be told, or to have it back
+// (RFC 2852).
+type deadline struct {
+	smtp.DeliverBy
+	alarm alarm
 }
 
 func newEntry(id string, queued time.Time) *entry {

@@ -33,7 +33,8 @@ func (q *Queue) notify(s *settlement, l *letter, st *state, age time.Duration) e
 			}
 			r.Status = Delivered
 			made = append(made, id)
-		case r.Status == Waiting && !r.Warned && r.Address.Domain == s.domain && age >= q.cfg.Schedule.WarnAfter && !s.entry.notice:
+		case r.Status == Waiting && !r.Warned && r.Address.Domain == s.domain && q.waitsLong(l.Envelope, q.now(), age) && !s.entry.notice &&
+			wantsNotice(l.Envelope.From, l.Envelope.To[i].Notify)&smtp.NotifyDelay != 0:
 			r.Warned = true
 			late = append(late, i)
 		}

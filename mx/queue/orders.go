@@ -13,6 +13,9 @@ func (s *scheduler) remove(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.entries, e.id)
+	if e.by != nil {
+		s.alarms.stop(&e.by.alarm)
+	}
 	for i := len(e.jobs) - 1; i >= 0; i-- {
 		j := e.jobs[i]
 		if j.phase == running {

@@ -115,6 +115,9 @@ func (r *report) explain() []byte {
 	default:
 		line("could not be delivered, and it is not tried again.")
 	}
+	if by := r.envelope.By; !by.IsZero() {
+		line("You wanted it to be there by %s.", by.At.UTC().Format(time.RFC1123Z))
+	}
 	for i := range r.about {
 		r.about[i].explain(line)
 	}
@@ -152,6 +155,9 @@ func (r *report) status() []byte {
 	}
 	field("Reporting-MTA", "dns; "+r.hostname)
 	field("Arrival-Date", r.queued.UTC().Format(time.RFC1123Z))
+	if by := r.envelope.By; !by.IsZero() {
+		field("Deliver-By-Date", by.At.UTC().Format(time.RFC1123Z)) // RFC 2852 5
+	}
 	for i := range r.about {
 		s := &r.about[i]
 		b.WriteString("\r\n")
@@ -164,7 +170,7 @@ func (r *report) status() []byte {
 		}
 		field("Final-Recipient", kind+r.typed(s.Address.String()))
 		field("Action", r.action)
-		field("Status", s.code(r.action))
+		field("Status", r.code(s))
 		if s.Last.Host != "" {
 			field("Remote-MTA", "dns; "+s.Last.Host)
 		}
@@ -183,9 +189,11 @@ func (r *report) status() []byte {
 
 // code is the status code of RFC 3463. Its class follows the reply's code where
 // the two do not agree.
-func (s *subject) code(action string) string {
+func (r *report) code(s *subject) string {
 	switch {
-	case action == actionFailed && s.expired():
+	case r.action == actionFailed && s.expired() && r.envelope.By.Passed(r.now):
+		return "5.4.7" // RFC 2852 4.1.2: it is too late for another try
+	case r.action == actionFailed && s.expired(), r.action == actionDelayed && !r.envelope.By.IsZero():
 		return "4.4.7" // delivery time expired
 	case s.Last.Reply == nil:
 		return "4.4.1" // no answer from host

@@ -53,6 +53,14 @@ func (q *Queue) start(ctx, work context.Context) time.Duration {
 		q.sched.clockSet(now)
 	}
 	next, ok := q.sched.ring(now)
+	if late := q.sched.takeLate(); len(late) > 0 {
+		q.attempts.Go(func() {
+			for _, j := range late {
+				q.sched.finished(j, q.runOut(ctx, j), q.now())
+			}
+			q.poke()
+		})
+	}
 	for j := q.sched.take(); j != nil; j = q.sched.take() {
 		q.attempts.Go(func() {
 			q.attempt(ctx, work, j)
@@ -119,6 +127,10 @@ func (q *Queue) attempt(ctx, work context.Context, j *job) {
 	defer cancel()
 	q.sched.begin(j, cancel)
 	began := q.now()
+	if by := j.entry.by; by != nil && by.Passed(began) {
+		end = q.runOut(ctx, j)
+		return
+	}
 	results, err := q.send(limited, j)
 	if errors.Is(err, errGone) {
 		end = ended{}
@@ -137,6 +149,12 @@ func (q *Queue) attempt(ctx, work context.Context, j *job) {
 			share: &results[0], firm: q.sched.firm(o)})
 		q.sched.finished(o, left, q.now())
 	}
+}
+
+// runOut does what a sender has asked for who gave a time, which has come
+// (RFC 2852): his message goes back to him, or he is told that it waits.
+func (q *Queue) runOut(ctx context.Context, j *job) ended {
+	return q.conclude(ctx, &settlement{entry: j.entry, domain: j.dest.domain, attempts: j.attempts, late: true, applied: !j.entry.by.Return})
 }
 
 // send hands the message to its carrier. It has marked the entry as active

@@ -3,6 +3,8 @@ package queue
 import (
 	"sync"
 	"time"
+
+	"buzon/internal/smtp"
 )
 
 // The scheduler decides what is attempted next. It knows no disk and starts
@@ -37,6 +39,7 @@ type scheduler struct {
 	circle       [circles][]*destination
 	running      [circles]int
 	turn         int
+	late         []*job // whose senders are to be told, running; takeLate's
 }
 
 func newScheduler(limits Limits, schedule Schedule) *scheduler {
@@ -80,6 +83,9 @@ func (s *scheduler) add(e *entry, st *state, now time.Time) {
 	defer s.mu.Unlock()
 	s.entries[e.id] = e
 	e.held = st.Held
+	if e.limit(st.By); e.by != nil {
+		s.alarms.set(&e.by.alarm)
+	}
 	if e.queued.Before(clockFloor) {
 		e.queued = stamp(now)
 	}
@@ -106,6 +112,15 @@ func (s *scheduler) add(e *entry, st *state, now time.Time) {
 	for _, j := range e.jobs {
 		s.wait(j, now)
 	}
+}
+
+// limit sets the time of an entry that has one, before it is added.
+func (e *entry) limit(by smtp.DeliverBy) {
+	if by.IsZero() {
+		return
+	}
+	e.by = &deadline{DeliverBy: by}
+	e.by.alarm = alarm{at: by.At, index: -1, entry: e}
 }
 
 // clockSet is told when a clock that had not been set is set. Ages that were
@@ -139,10 +154,18 @@ func (s *scheduler) deadlineOf(e *entry, r *recipient) time.Time {
 
 // deadline is when somebody has to be told of the recipient.
 func (s *scheduler) deadline(e *entry, r *recipient) time.Time {
-	if e.notice || r.Warned {
-		return e.queued.Add(s.schedule.lifetime(e.notice))
+	giveUp, warn := e.queued.Add(s.schedule.lifetime(e.notice)), e.queued.Add(s.schedule.WarnAfter)
+	switch {
+	case e.by == nil:
+	case e.by.Return:
+		giveUp = earlier(giveUp, e.by.At)
+	default:
+		warn = e.by.At
 	}
-	return e.queued.Add(min(s.schedule.WarnAfter, s.schedule.GiveUpAfter))
+	if e.notice || r.Warned {
+		return giveUp
+	}
+	return earlier(warn, giveUp)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -222,10 +245,36 @@ func (s *scheduler) ring(now time.Time) (next time.Time, ok bool) {
 			s.wait(a.job, now)
 			continue
 		}
+		if a.entry != nil {
+			s.runOut(a.entry)
+			continue
+		}
 		a.dest.cooling = false
 		s.offer(a.dest)
 		s.forget(a.dest)
 	}
+}
+
+// runOut collects the jobs of an entry whose time has come. Attempts that are
+// under way see for themselves, and so does what is held, when it is released.
+func (s *scheduler) runOut(e *entry) {
+	for _, j := range e.jobs {
+		if j.phase == timed || j.phase == ready {
+			s.rest(j)
+			j.phase = running
+			s.late = append(s.late, j)
+		}
+	}
+}
+
+// takeLate returns the jobs whose time has come, running; finished gives them
+// back.
+func (s *scheduler) takeLate() []*job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	late := s.late
+	s.late = nil
+	return late
 }
 
 // take returns the job whose turn it is, now running, or nil.

@@ -30,6 +30,7 @@ type settlement struct {
 	results  []smtp.Result
 	share    *smtp.Result // instead of results: the outcome of each
 	firm     bool         // too old means given up
+	late     bool         // instead of an attempt: the time is up that the sender gave
 	dur      time.Duration
 	marked   bool // the entry is marked as active for this attempt, until the end
 	applied  bool // step 1 is done, or there was no attempt
@@ -151,6 +152,10 @@ func (q *Queue) commit(e *entry, st *state) error {
 // apply puts the results into the state and returns whom they concern.
 func (q *Queue) apply(s *settlement, l *letter, st *state, now time.Time, age time.Duration) (touched []int) {
 	deadline := now.Add(q.cfg.Schedule.lifetime(s.entry.notice) - age)
+	by := l.Envelope.By
+	if by.Return {
+		deadline = earlier(deadline, by.At)
+	}
 	next := q.cfg.Schedule.next(s.attempts, now, deadline)
 	for i := range st.Recipients {
 		r := &st.Recipients[i]
@@ -158,16 +163,22 @@ func (q *Queue) apply(s *settlement, l *letter, st *state, now time.Time, age ti
 			continue
 		}
 		touched = append(touched, i)
+		if s.late {
+			r.expire(l.Envelope, i, now)
+			continue
+		}
 		result := s.resultFor(r.Address)
 		r.Attempts++
 		r.Next = time.Time{}
 		r.Last = outcomeOf(result, now)
 		wants := wantsNotice(l.Envelope.From, l.Envelope.To[i].Notify)
 		switch {
-		case result.Done() && wants&smtp.NotifySuccess != 0 && !result.Notifies:
+		case result.Done() && (wants&smtp.NotifySuccess != 0 && !result.Notifies || tellsOfHost(by, wants, result)):
 			r.Status = Relayed // RFC 3461 5.2.2
 		case result.Done():
 			r.Status = Delivered
+		case by.Passed(now) && !result.Permanent():
+			r.expire(l.Envelope, i, now)
 		case result.Permanent() || s.firm && !now.Before(deadline):
 			r.Status = Failed
 			if wants&smtp.NotifyFailure == 0 {
@@ -175,12 +186,42 @@ func (q *Queue) apply(s *settlement, l *letter, st *state, now time.Time, age ti
 			}
 		default:
 			r.Next = next
-			if age >= q.cfg.Schedule.WarnAfter && wants&smtp.NotifyDelay == 0 {
+			if q.waitsLong(l.Envelope, now, age) && wants&smtp.NotifyDelay == 0 {
 				r.Warned = true // there is nobody to be told
 			}
 		}
 	}
 	return touched
+}
+
+// errLate is why a message comes back that could not be there in time.
+var errLate = errors.New("the time that the sender gave is over")
+
+// expire gives a recipient up whose sender has asked for that by now.
+func (r *recipient) expire(env smtp.Envelope, i int, now time.Time) {
+	r.Next = time.Time{}
+	if r.Last.At.IsZero() {
+		r.Last = outcome{At: stamp(now), Cause: errLate.Error()}
+	}
+	r.Status = Failed
+	if wantsNotice(env.From, env.To[i].Notify)&smtp.NotifyFailure == 0 {
+		r.Status = Bounced
+	}
+}
+
+// tellsOfHost reports whether DELIVERBY wants the sender to hear that a host has
+// the message: one that does not keep the time, or each (RFC 2852 4.1.4).
+func tellsOfHost(by smtp.DeliverBy, wants smtp.Notify, result smtp.Result) bool {
+	return !by.IsZero() && wants != 0 && wants&smtp.NotifyNever == 0 && (by.Trace || !by.Return && !result.KnowsBy)
+}
+
+// waitsLong reports whether a sender is to be told that his message waits: when
+// he has said, or after the usual time.
+func (q *Queue) waitsLong(env smtp.Envelope, now time.Time, age time.Duration) bool {
+	if by := env.By; !by.IsZero() && !by.Return {
+		return !now.Before(by.At)
+	}
+	return age >= q.cfg.Schedule.WarnAfter
 }
 
 // errNoResult stands in for a result that the Sender did not give.
@@ -252,7 +293,11 @@ func (q *Queue) left(s *settlement, st *state) ended {
 	for i := range st.Recipients {
 		r := &st.Recipients[i]
 		if r.Status == Waiting && r.Address.Domain == s.domain {
-			end.next = earlier(end.next, r.Next)
+			next := r.Next
+			if next.IsZero() { // at once: it was never attempted
+				next = q.now()
+			}
+			end.next = earlier(end.next, next)
 			end.deadline = earlier(end.deadline, q.sched.deadlineOf(s.entry, r))
 		}
 	}

@@ -44,7 +44,8 @@ type state struct {
 	// Queued is the head's, repeated so that a start need not read the head of
 	// what was attempted before; zero in files of an earlier version.
 	Queued     time.Time
-	saved      bool // it is on the disk, in this form or an earlier one
+	By         smtp.DeliverBy // the head's, for the same reason
+	saved      bool           // it is on the disk, in this form or an earlier one
 	Held       bool
 	Recipients []recipient // as in the head, in the same order
 }
@@ -83,7 +84,7 @@ func (o *outcome) String() string {
 
 // newState is the state of a message that was never attempted.
 func newState(h head) *state {
-	st := &state{Queued: h.Queued, Held: h.Envelope.Held, Recipients: make([]recipient, len(h.Envelope.To))}
+	st := &state{Queued: h.Queued, By: h.Envelope.By, Held: h.Envelope.Held, Recipients: make([]recipient, len(h.Envelope.To))}
 	for i, r := range h.Envelope.To {
 		st.Recipients[i] = recipient{Address: r.Address, Status: Waiting, Next: h.Envelope.NotBefore}
 	}
@@ -128,6 +129,9 @@ func (st *state) format() []byte {
 	w.line(stateMagic)
 	if !st.Queued.IsZero() {
 		w.field("queued", st.Queued.Format(timeFormat))
+	}
+	if !st.By.IsZero() {
+		w.field("deliver-by", formatBy(st.By))
 	}
 	if st.Held {
 		w.line("held")
@@ -176,6 +180,9 @@ func parseState(text string) (*state, error) {
 			return r.parse(key, value)
 		case key == "queued":
 			st.Queued, err = time.Parse(timeFormat, value)
+			return err
+		case key == "deliver-by":
+			st.By, err = parseBy(value)
 			return err
 		case key == "held":
 			st.Held = true
