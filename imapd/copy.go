@@ -57,6 +57,10 @@ func (s *session) readTransfer(r *request) (uids []maildir.UID, dst *maildir.Mai
 	if err != nil {
 		return nil, nil, locked, err
 	}
+	dst, _, have, err := s.openNamed(r, name)
+	if err != nil { // before anything else that is not as it should be (RFC 9051 6.4.7)
+		return nil, nil, locked, tryCreate(err)
+	}
 	uids, gone := s.view.uidsOf(ss)
 	newest := s.view.box.State()
 	gone = gone || slices.ContainsFunc(uids, func(uid maildir.UID) bool {
@@ -64,11 +68,8 @@ func (s *session) readTransfer(r *request) (uids []maildir.UID, dst *maildir.Mai
 		return !ok
 	})
 	if gone && !r.uid { // RFC 2180 4.4.1; UIDs that no message has are passed over
+		dst.Close()
 		return nil, nil, locked, maildir.ErrExpunged
-	}
-	dst, _, have, err := s.openNamed(r, name)
-	if err != nil {
-		return nil, nil, locked, tryCreate(err)
 	}
 	if len(uids) == 0 {
 		dst.Close()

@@ -28,6 +28,8 @@ var rules = []rule{
 	{what: "HEADER.FIELDS of a header without an empty line", command: re(`HEADER\.FIELDS`), ours: re(`HEADER\.FIELDS.*\\r\\n"$`), theirs: re(`HEADER\.FIELDS`), item: true},
 	{what: "BINARY of a multipart, or of a message", command: re(`BINARY`), ours: re(`^\d+: BINARY(\.SIZE\[|\[[\d.]+\](<\d+>)? "(--|From: ))`), theirs: re(`^\d+: BINARY`), item: true},
 	{what: "THREAD: threads of the same date", command: re(`THREAD REF`), ours: re(`^THREAD`), theirs: re(`^THREAD`), when: sameThreads},
+	{what: "SEARCH NOT … of two sizes or two dates", command: re(`NOT .*((LARGER|SMALLER) .*(LARGER|SMALLER)|(BEFORE|ON|SINCE) .*(BEFORE|ON|SINCE)) `), ours: re(`^(E?SEARCH|SORT|THREAD)`), theirs: re(`^(E?SEARCH|SORT|THREAD)`), stop: true},
+	{what: "SORT by two keys of text", command: re(`SORT .*\((REVERSE )?(CC|FROM|SUBJECT|TO|DISPLAYFROM|DISPLAYTO) \w+`), ours: re(`^(SORT|ESEARCH)`), theirs: re(`^(SORT|ESEARCH)`), when: sameMessages},
 	{what: "STORE that changes nothing", command: re(`STORE .*FLAGS `), ours: re(`^\d+: (FLAGS|MODSEQ|UID) `)},
 }
 
@@ -67,6 +69,16 @@ func allowed(command string, ours, theirs []string) (restOurs, restTheirs []stri
 func itemOf(line string) string {
 	item, _, _ := strings.Cut(line, "]")
 	return item
+}
+
+// sameMessages says that both have the same messages, in whatever order.
+func sameMessages(ours, theirs []string) bool {
+	sorted := func(lines []string) []string {
+		words := strings.FieldsFunc(strings.Join(lines, " "), func(r rune) bool { return r == ' ' || r == ',' })
+		slices.Sort(words)
+		return words
+	}
+	return slices.Equal(sorted(ours), sorted(theirs))
 }
 
 // sameThreads says that both have the same threads, in whatever order.

@@ -45,7 +45,11 @@ func (r *run) next(s *session) []string {
 	}
 	switch n := r.random.IntN(100); {
 	case n < 32:
-		all = append(all, r.fetch(s))
+		fetch := r.fetch(s)
+		if strings.Contains(fetch, "CHANGEDSINCE") { // Dovecot compares with what it has told, we with what is
+			all = append(all, "NOOP")
+		}
+		all = append(all, fetch)
 	case n < 50:
 		all = append(all, r.store(s))
 	// Dovecot searches what is, we what the client was told.

@@ -20,16 +20,21 @@ func (a *answer) normal(s *session, command string) []string {
 			continue
 		}
 		if r.kind == "EXPUNGE" {
-			lines = append(lines, "expunged "+strconv.Itoa(gone.remove(r.number)))
+			if number := gone.remove(r.number); number < firstUnknown { // what comes and goes unseen need not be told
+				lines = append(lines, "expunged "+strconv.Itoa(number))
+			}
 			continue
 		}
 		if r.kind == "VANISHED" && len(r.values) == 1 {
-			gone.vanish(r.values[0].text)
+			r.values[0].text = gone.vanish(r.values[0].text)
+			if r.values[0].text == "" {
+				continue // what comes and goes unseen need not be told
+			}
 		}
 		lines = append(lines, n.response(r)...)
 	}
 	for number, items := range n.fetched {
-		if number < 1000 && !slices.Contains(gone.now, number) {
+		if number < firstUnknown && !slices.Contains(gone.now, number) {
 			continue // what is said of a message that is gone is the server's choice, RFC 2180 4.1
 		}
 		n.withoutUID(items)
@@ -63,6 +68,9 @@ type numbering struct {
 	uids []uint32 // in step with it, as far as they are known
 }
 
+// firstUnknown is above all numbers that messages had before an answer; from there on are those that it brought.
+const firstUnknown = 1000
+
 func newNumbering(n int, uids []uint32) *numbering {
 	all := make([]int, n)
 	for i := range all {
@@ -71,18 +79,29 @@ func newNumbering(n int, uids []uint32) *numbering {
 	return &numbering{all, slices.Clone(uids)}
 }
 
-func (n *numbering) vanish(set string) {
+// vanish takes the messages with the UIDs away. Unless there are UIDs that the client has not heard of, it returns those that it has.
+func (n *numbering) vanish(set string) string {
 	gone := " " + strings.Trim(numberSet([]value{{text: set}}), "[]") + " "
+	if !slices.Contains(n.uids, 0) {
+		var known []string
+		for _, uid := range n.uids {
+			if strings.Contains(gone, fmt.Sprintf(" %d ", uid)) {
+				known = append(known, strconv.Itoa(int(uid)))
+			}
+		}
+		set = strings.Join(known, ",")
+	}
 	for i := len(n.uids) - 1; i >= 0; i-- {
 		if i < len(n.now) && n.uids[i] != 0 && strings.Contains(gone, fmt.Sprintf(" %d ", n.uids[i])) {
 			n.remove(i + 1)
 		}
 	}
+	return set
 }
 
 func (n *numbering) original(number int) int {
 	if number < 1 || number > len(n.now) {
-		return 1000 + number // new ones
+		return firstUnknown + number
 	}
 	return n.now[number-1]
 }
