@@ -52,7 +52,18 @@ func (s *session) locateNew(r *request, name string) (place, error) {
 		return p, no("CANNOT", "The name is for the mailboxes of others")
 	}
 	r.tree = p.owner
-	return p, s.permitBelow(p, r.needs.parent)
+	if err := s.permitBelow(p, r.needs.parent); err != nil || !p.guest {
+		return p, err
+	}
+	// That there is one already is not for those to hear who may not see it (RFC 4314 6).
+	have, err := s.rights(p)
+	if err == nil && !have.Has(maildir.RightLookup) {
+		return p, errNoPermission
+	}
+	if errors.Is(err, maildir.ErrNotFound) {
+		err = nil
+	}
+	return p, err
 }
 
 // createParents makes the names above a new mailbox mailboxes as well, as RFC 9051 6.3.4 would have

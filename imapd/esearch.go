@@ -83,10 +83,12 @@ func (s *session) searchMailbox(r *request, name string, ret *resultOptions, key
 		if err != nil {
 			return err
 		}
-		defer box.Close()
 		own := s.view
 		s.view = newView(box, p, have, true)
-		defer func() { s.view = own }()
+		defer func() {
+			s.view.close()
+			s.view = own
+		}()
 	}
 	found, err := s.matching(r, key)
 	if err != nil || len(found) == 0 { // RFC 7377 2.1: nothing is said of mailboxes without a match

@@ -99,6 +99,8 @@ func FuzzSession(f *testing.F) {
 				// A session that waits for a literal or a line that never comes ends with its
 				// client.
 				client.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			} else {
+				client.SetReadDeadline(time.Now().Add(10 * time.Second)) // the rest of the line comes
 			}
 		}
 		client.Close()

@@ -41,7 +41,6 @@ func (s *session) open(r *request, readOnly bool) error {
 	}
 	readOnly = readOnly || have&rightsToChange == 0 // RFC 4314 5.2
 	s.view = newView(box, p, have, readOnly)
-	s.view.reader = box.Reader()
 	s.state = selected
 	if err := s.claimRecent(); err != nil {
 		return err

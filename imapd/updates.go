@@ -245,8 +245,7 @@ func (s *session) closeView() {
 	if s.view == nil {
 		return
 	}
-	s.view.reader.Close()
-	s.view.box.Close()
+	s.view.close()
 	s.view = nil
 	s.saved = nil
 	s.contexts = nil

@@ -18,7 +18,7 @@ import (
 // of them, until the next chance to say so. Then uids is a slice of the view's own.
 type view struct {
 	box      *maildir.Mailbox
-	reader   *maildir.Reader // nil: the view is of one command
+	reader   *maildir.Reader
 	name     string
 	readOnly bool
 	guest    bool           // it belongs to another account
@@ -35,16 +35,22 @@ type view struct {
 	unsettled bool
 }
 
+// newView begins a view of an open mailbox, which is closed with it.
 func newView(box *maildir.Mailbox, p place, have maildir.Rights, readOnly bool) *view {
 	st := box.State()
 	return &view{
-		box: box, name: p.shown, guest: p.guest, rights: have, readOnly: readOnly,
+		box: box, reader: box.Reader(), name: p.shown, guest: p.guest, rights: have, readOnly: readOnly,
 		state: st, uids: st.UIDs(), keywords: len(st.Keywords()),
 	}
 }
 
 // len is the number of messages as the client counts them.
 func (v *view) len() int { return len(v.uids) }
+
+func (v *view) close() {
+	v.reader.Close()
+	v.box.Close()
+}
 
 // row returns what is known of the message with index i (sequence number − 1), and its index in the
 // state, −1 if it was expunged.

@@ -140,6 +140,72 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// Two trees have no log together: a message may be in both afterwards, and is never in none.
+		name: "TestCase30MoveToAnotherAccount",
+		setup: func(w *world) error {
+			if err := w.fill("INBOX", "a", "b", "c", "d"); err != nil {
+				return err
+			}
+			return w.withUser("luis@example.org", func(luis *User) error {
+				dst, err := luis.Open(context.Background(), "INBOX")
+				if err == nil {
+					dst.Close()
+				}
+				return err
+			})
+		},
+		run: func(w *world) error {
+			return w.with("INBOX", func(src *Mailbox) error {
+				return w.withUser("luis@example.org", func(luis *User) error {
+					dst, err := luis.Open(context.Background(), "INBOX")
+					if err != nil {
+						return err
+					}
+					defer dst.Close()
+					for _, id := range []string{"a", "b", "d"} {
+						w.inFlight[id] = true
+					}
+					w.told["INBOX"] = map[UID]string{3: "c"}
+					res, err := src.MoveUnlocked(context.Background(), []UID{1, 2, 4}, dst, LockedFlags{})
+					if err == nil && len(res.Dst) != 3 {
+						err = fmt.Errorf("%d messages were moved", len(res.Dst))
+					}
+					return err
+				})
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			var there []string
+			err := w.withUser("luis@example.org", func(luis *User) error {
+				dst, err := luis.Open(context.Background(), "INBOX")
+				if err != nil {
+					return err
+				}
+				defer dst.Close()
+				for _, uid := range dst.State().UIDs() {
+					id, err := w.read(dst, uid)
+					if err != nil {
+						return err
+					}
+					there = append(there, id)
+				}
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("the other account: %w", err)
+			}
+			if done {
+				return errors.Join(same(ids["INBOX"], "c"), same(there, "a", "b", "d"))
+			}
+			for _, id := range []string{"a", "b", "d"} {
+				if !slices.Contains(ids["INBOX"], id) && !slices.Contains(there, id) {
+					return fmt.Errorf("%s is lost; here %q, there %q", id, ids["INBOX"], there)
+				}
+			}
+			return errors.Join(noDoubles(ids["INBOX"]), allOrNone(there, "a", "b", "d"))
+		},
+	},
+	{
 		name:  "TestCase31Expunge",
 		setup: func(w *world) error { return w.fill("INBOX", "a", "b", "c") },
 		run: func(w *world) error {

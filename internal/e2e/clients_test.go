@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,6 +73,9 @@ func (r *reader) flags(dir string) map[string]string {
 		}
 		for _, e := range entries {
 			text, err := os.ReadFile(filepath.Join(dir, sub, e.Name()))
+			if errors.Is(err, fs.ErrNotExist) {
+				return r.flags(dir) // renamed meanwhile
+			}
 			if err != nil {
 				r.t.Fatal(err)
 			}
@@ -117,11 +121,11 @@ func (r *reader) mark(dir, subject, letters string) {
 }
 
 // TestMbsyncOverIMAP keeps two devices in step with 2 000 messages over IMAP,
-// while a third program works on the host's files: flags go from each to all,
-// and in the end nothing moves any more.
+// while mutt works on the host's files: flags go from each to all, and in the
+// end nothing moves any more.
 func TestMbsyncOverIMAP(t *testing.T) {
 	t.Parallel()
-	need(t, "mbsync")
+	need(t, "mbsync", "mutt", "tmux")
 	const messages = 2000
 	r := newReader(t, messages)
 	type device struct{ dir, home, config string }
@@ -165,7 +169,9 @@ SyncState *
 	subject := func(n int) string { return fmt.Sprintf("number %08d", n) }
 	r.mark(devices[0].dir, subject(3), "F")
 	r.mark(devices[1].dir, subject(6), "FS")
-	r.mark(r.maildir(benchAccount), subject(9), "FRS")
+	rc := r.file("set mbox_type=Maildir resolve=no quit=yes move=no wait_key=no mark_old=no delete=yes folder=" + r.host.dir + "\npush '<search>" + subject(9) +
+		"<enter><flag-message><set-flag>r<search>" + subject(21) + "<enter><delete-message><quit>'\n")
+	onTerminal(t, r.host.dir, "mutt -n -F "+rc+" -f "+r.maildir(benchAccount)).ends()
 	r.s.do(`UID STORE 13 +FLAGS.SILENT (\Flagged \Answered)`) // number 12
 	r.mark(devices[1].dir, subject(15), "T")                  // expunged with the next pass
 	for range 2 {
@@ -179,8 +185,8 @@ SyncState *
 			t.Errorf("the host has %q for message %d, want %q", got, n, want)
 		}
 	}
-	if len(host) != messages-1 {
-		t.Errorf("the host has %d messages, want %d", len(host), messages-1)
+	if len(host) != messages-2 {
+		t.Errorf("the host has %d messages, want %d", len(host), messages-2)
 	}
 	for i, d := range devices {
 		got := r.flags(d.dir)
@@ -296,4 +302,91 @@ func TestFetchmail(t *testing.T) {
 	if text, code := fetch(); code != 1 { // its word for no mail
 		t.Errorf("the second time: exit code %d\n%s", code, text)
 	}
+}
+
+// getmail starts getmail with a wait for its children that has an end: 6.18 starts one for each message, hears of its end in a signal
+// handler, and waits for ever on a lock when that comes early.
+const getmail = `
+import os, runpy, sys
+from getmailcore.baseclasses import ForkingBase
+ForkingBase._prepare_child = lambda self: None
+ForkingBase._wait_for_child = lambda self, pid: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.argv[0] = "getmail"
+runpy.run_path("/usr/bin/getmail", run_name="__main__")
+`
+
+// TestGetmail downloads by UID, and the second time nothing.
+func TestGetmail(t *testing.T) {
+	t.Parallel()
+	need(t, "getmail")
+	r := newReader(t, 6)
+	home := t.TempDir()
+	out := filepath.Join(home, "got")
+	config := r.file(fmt.Sprintf(`[retriever]
+type = SimpleIMAPSSLRetriever
+server = %s
+port = %d
+username = %s
+password = %s
+ca_certs = %s
+[destination]
+type = MDA_external
+path = /bin/sh
+arguments = ("-c", "cat >> %s")
+allow_root_commands = true
+unixfrom = true
+[options]
+read_all = false
+delete = false
+`, r.IP, r.Ports["imaps"], benchAccount, password, r.ca, out))
+	for range 2 {
+		r.client(home, "/usr/bin/python3", "-c", getmail, "--getmaildir", home, "--rcfile", config)
+		got, err := os.ReadFile(out)
+		if n := strings.Count(string(got), "Subject: number "); err != nil || n != 6 {
+			t.Fatalf("%d messages arrived, %v", n, err)
+		}
+	}
+}
+
+// TestMuttOverIMAP opens a mailbox, reads, flags, removes, and is shown what comes meanwhile.
+func TestMuttOverIMAP(t *testing.T) {
+	t.Parallel()
+	need(t, "mutt", "tmux")
+	r := newReader(t, 5)
+	inbox := func(want ...string) { // number and flags
+		t.Helper()
+		eventually(t, 2*patience, func() error {
+			var got []string
+			for subject, flags := range r.flags(r.maildir(benchAccount)) {
+				got = append(got, strings.TrimLeft(strings.TrimPrefix(subject, "number "), "0")+flags)
+			}
+			if slices.Sort(got); !slices.Equal(got, want) {
+				return fmt.Errorf("the host has %q, want %q", got, want)
+			}
+			return nil
+		})
+	}
+	inbox("", "1S", "2RS", "3", "4S")
+	url := fmt.Sprintf("imaps://%s:%d/", r.IP, r.Ports["imaps"])
+	x := onTerminal(t, r.host.dir, "mutt -n -F "+r.file(fmt.Sprintf(`set folder=%q spoolfile=%[1]q imap_user=%q imap_pass=%q
+set ssl_ca_certificates_file=%q ssl_verify_host=no certificate_file=/dev/null
+set imap_idle=yes mail_check=1 timeout=1 sleep_time=0 mark_old=no delete=yes quit=yes move=no wait_key=no sort=mailbox-order
+set index_format="%%Z <%%s>"
+`, url+"INBOX", benchAccount, password, r.ca)))
+	x.shows("<number 00000004>")
+	x.keys("1", "Enter", "F") // the first one
+	x.keys("4", "Enter", "Enter")
+	x.shows("Text") // in the pager, so that it counts as read
+	x.keys("i", "5", "Enter", "d", "$")
+	inbox("1S", "2RS", "3S", "F")
+	// What others do is shown: a message, a flag, an expunge.
+	text := "Subject: number 00000007\r\n\r\nnew\r\n"
+	r.s.do("APPEND INBOX {%d+}\r\n%s", len(text), text)
+	x.shows("<number 00000007>")
+	r.s.do(`STORE 2 +FLAGS.SILENT (\Deleted)`)
+	r.s.do("EXPUNGE")
+	x.keys("4", "Enter", "F", "$")
+	inbox("2RS", "3S", "7F", "F")
+	x.keys("q")
+	x.ends()
 }

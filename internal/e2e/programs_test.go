@@ -95,31 +95,6 @@ func (s *shared) file(text string) string {
 	return name
 }
 
-// onTerminal runs a program that wants a screen and keys, and waits for its end.
-func (s *shared) onTerminal(command string) {
-	s.t.Helper()
-	socket := filepath.Join(s.t.TempDir(), "tmux")
-	env := append(os.Environ(), "HOME="+s.t.TempDir(), "TERM=screen")
-	tmux := func(args ...string) (string, error) {
-		cmd := child.Command(s.t, patience, "tmux", append([]string{"-S", socket, "-f", os.DevNull}, args...)...)
-		cmd.Env, cmd.Dir = env, s.maildir()
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	if out, err := tmux("new-session", "-d", "-x", "80", "-y", "24", command); err != nil {
-		s.t.Fatalf("tmux: %v %s", err, out)
-	}
-	// Its server is nobody's child; it ends by itself with its last session.
-	s.t.Cleanup(func() { tmux("kill-server") })
-	eventually(s.t, 2*patience, func() error {
-		screen, err := tmux("capture-pane", "-p")
-		if err != nil {
-			return nil
-		}
-		return fmt.Errorf("%s does not end; its screen:\n%s", command, screen)
-	})
-}
-
 // mutt flags, answers for, removes and appends messages.
 func TestMutt(t *testing.T) {
 	t.Parallel()
@@ -127,7 +102,7 @@ func TestMutt(t *testing.T) {
 	s := share(t)
 	rc := s.file("set mbox_type=Maildir quit=yes delete=yes move=no wait_key=no confirmappend=no sort=mailbox-order mark_old=no folder=" + s.maildir() +
 		"\npush '<first-entry><flag-message><next-entry><delete-message><next-entry><save-message>=.Archive/<enter><first-entry><quit>'\n")
-	s.onTerminal("mutt -n -F " + rc + " -f " + s.maildir())
+	onTerminal(t, s.maildir(), "mutt -n -F "+rc+" -f "+s.maildir()).ends()
 	// The order of mutt is that of the directory: count what it did.
 	eventually(t, patience, func() error {
 		s.session.do("NOOP")

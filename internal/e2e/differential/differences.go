@@ -12,6 +12,7 @@ type rule struct {
 	command      *regexp.Regexp
 	ours, theirs *regexp.Regexp // nil: nothing
 	when         func(ours, theirs []string) bool
+	again        bool // only where such a command has come before
 	stop         bool // the two mailboxes are different from then on
 	item         bool // theirs only for an item of a message that ours is allowed for
 }
@@ -22,16 +23,19 @@ var rules = []rule{
 	{what: "BODY[n] of a part that does not exist", ours: re(`^\d+: (BODY|BINARY)(\.SIZE)?\[[\d.]*[A-Z.]*.*\](<\d+>)? (NIL|0)$`), theirs: re(`^\d+: (BODY|BINARY)(\.SIZE)?\[`), item: true},
 	{what: "FETCH of a body that another session has expunged", command: re(`FETCH `), ours: re(`^= (NO EXPUNGEISSUED|OK)$`), theirs: re(`^= OK( EXPUNGEISSUED)?$`)},
 	{what: "STORE where another session has expunged some", command: re(`^STORE `), ours: re(`^= NO EXPUNGEISSUED$`), theirs: re(`^= OK$`)},
-	{what: "COPY of nothing to a mailbox that does not exist", command: re(`^UID COPY `), ours: re(`^= NO TRYCREATE$`), theirs: re(`^= OK$`)},
+	{what: "COPY of nothing to a mailbox that does not exist", command: re(`^UID (COPY|MOVE) `), ours: re(`^= NO TRYCREATE$`), theirs: re(`^= OK$`)},
 	{what: "UID COPY, UID MOVE where another session has expunged some", command: re(`^UID (COPY|MOVE) `), ours: re(`.`), theirs: re(`.`), when: refused, stop: true},
 	{what: "SEARCH over messages that another session has expunged, or has changed", command: re(`(SEARCH|SORT|THREAD) `), ours: re(`.`), theirs: re(`.`), when: refused},
 	{what: "HEADER.FIELDS of a header without an empty line", command: re(`HEADER\.FIELDS`), ours: re(`HEADER\.FIELDS.*\\r\\n"$`), theirs: re(`HEADER\.FIELDS`), item: true},
 	{what: "BINARY of a multipart, or of a message", command: re(`BINARY`), ours: re(`^\d+: BINARY(\.SIZE\[|\[[\d.]+\](<\d+>)? "(--|From: ))`), theirs: re(`^\d+: BINARY`), item: true},
 	{what: "THREAD: threads of the same date", command: re(`THREAD REF`), ours: re(`^THREAD`), theirs: re(`^THREAD`), when: sameThreads},
 	{what: "SEARCH NOT … of two sizes or two dates", command: re(`NOT .*((LARGER|SMALLER) .*(LARGER|SMALLER)|(BEFORE|ON|SINCE) .*(BEFORE|ON|SINCE)) `), ours: re(`^(E?SEARCH|SORT|THREAD)`), theirs: re(`^(E?SEARCH|SORT|THREAD)`), stop: true},
-	{what: "SORT by two keys of text", command: re(`SORT .*\((REVERSE )?(CC|FROM|SUBJECT|TO|DISPLAYFROM|DISPLAYTO) \w+`), ours: re(`^(SORT|ESEARCH)`), theirs: re(`^(SORT|ESEARCH)`), when: sameMessages},
+	{what: "SORT by texts, after another", command: textSort, ours: re(`^(SORT|ESEARCH)`), theirs: re(`^(SORT|ESEARCH)`), when: sameMessages, again: true},
 	{what: "STORE that changes nothing", command: re(`STORE .*FLAGS `), ours: re(`^\d+: (FLAGS|MODSEQ|UID) `)},
 }
+
+// textSort is a SORT by what is no number.
+var textSort = re(`SORT .*\(.*(CC|FROM|SUBJECT|TO|DISPLAYFROM|DISPLAYTO)\b.*\)`)
 
 func re(text string) *regexp.Regexp { return regexp.MustCompile(text) }
 
@@ -40,13 +44,14 @@ func refused(_, theirs []string) bool {
 	return slices.ContainsFunc(theirs, func(line string) bool { return strings.HasSuffix(line, " EXPUNGEISSUED") })
 }
 
-// allowed takes out what a rule allows.
-func allowed(command string, ours, theirs []string) (restOurs, restTheirs []string, stop bool) {
+// allowed takes out what a rule allows; before are the commands before this one.
+func allowed(command string, before []string, ours, theirs []string) (restOurs, restTheirs []string, stop bool) {
 	for _, r := range rules {
 		if len(ours)+len(theirs) == 0 {
 			break
 		}
-		if r.command != nil && !r.command.MatchString(command) || r.when != nil && !r.when(ours, theirs) {
+		if r.command != nil && !r.command.MatchString(command) || r.when != nil && !r.when(ours, theirs) ||
+			r.again && !slices.ContainsFunc(before, r.command.MatchString) {
 			continue
 		}
 		stop = stop || r.stop
@@ -73,12 +78,16 @@ func itemOf(line string) string {
 
 // sameMessages says that both have the same messages, in whatever order.
 func sameMessages(ours, theirs []string) bool {
-	sorted := func(lines []string) []string {
-		words := strings.FieldsFunc(strings.Join(lines, " "), func(r rune) bool { return r == ' ' || r == ',' })
-		slices.Sort(words)
-		return words
+	sorted := func(lines []string) string {
+		var all []value
+		for word := range strings.FieldsFuncSeq(strings.Join(lines, " "), func(r rune) bool { return r == ' ' || r == ',' }) {
+			if word[0] >= '0' && word[0] <= '9' {
+				all = append(all, value{text: word})
+			}
+		}
+		return numberSet(all)
 	}
-	return slices.Equal(sorted(ours), sorted(theirs))
+	return sorted(ours) == sorted(theirs)
 }
 
 // sameThreads says that both have the same threads, in whatever order.

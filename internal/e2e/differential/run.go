@@ -80,6 +80,7 @@ type run struct {
 	names    []string // of mailboxes that exist or existed
 	sizes    []string // of messages that were there in the beginning
 	dialogue []string
+	played   []string // commands
 
 	condstore bool // all sessions use mod-sequences
 }
@@ -153,7 +154,7 @@ func (r *run) both(s *session, command string) (*Difference, error) {
 	ours, theirs := answers[0].normal(s, command), answers[1].normal(s, command)
 	ours, theirs = r.withoutCounts(ours), r.withoutCounts(theirs)
 	onlyOurs, onlyTheirs := subtract(ours, theirs), subtract(theirs, ours)
-	onlyOurs, onlyTheirs, stop := allowed(command, onlyOurs, onlyTheirs)
+	onlyOurs, onlyTheirs, stop := allowed(command, r.played, onlyOurs, onlyTheirs)
 	if len(onlyOurs)+len(onlyTheirs) > 0 {
 		for _, line := range answers[1].raw {
 			r.dialogue = append(r.dialogue, fmt.Sprintf("%d< theirs: %.300q", s.number, line))
@@ -161,6 +162,7 @@ func (r *run) both(s *session, command string) (*Difference, error) {
 		return &Difference{Command: fmt.Sprintf("%.400q", command), Ours: onlyOurs, Theirs: onlyTheirs}, nil
 	}
 	s.learn(command, answers[0])
+	r.played = append(r.played, command)
 	if stop {
 		return nil, errStop
 	}
