@@ -437,11 +437,15 @@ func selfSigned(t testing.TB) tls.Certificate {
 var errTest = errors.New("made for the test")
 
 // Confirm implements Spool.
-func (q *fakeSpool) Confirm(_ context.Context, env smtp.Envelope, msg io.ReaderAt) error {
+func (q *fakeSpool) Confirm(_ context.Context, env smtp.Envelope, expanded bool, msg io.ReaderAt) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, to := range env.To {
-		q.confirmed = append(q.confirmed, to.Address.String())
+		what := to.Address.String()
+		if expanded {
+			what += " expanded"
+		}
+		q.confirmed = append(q.confirmed, what)
 	}
 	return nil
 }

@@ -114,3 +114,19 @@ func FuzzParameters(f *testing.F) {
 		}
 	})
 }
+
+// TestExpanded is RFC 3461 5.2.7.2: the success of an address that stands for
+// several is told of once, when the message has gone to all.
+func TestExpanded(t *testing.T) {
+	h := newHouse(t)
+	p := h.login(h.submission(false), "ana@buzon.test")
+	p.say("MAIL FROM:<ana@buzon.test>", "250 2.1.0")
+	p.say("RCPT TO:<both@buzon.test> NOTIFY=SUCCESS", "250 2.1.5")
+	p.say("RCPT TO:<luis@buzon.test> NOTIFY=SUCCESS,FAILURE", "250 2.1.5")
+	p.say("DATA", "354 ")
+	p.send("From: ana@buzon.test\r\n\r\n.\r\n")
+	p.want("250 2.0.0")
+	if got := strings.Join(h.queue.confirmed, ", "); got != "luis@buzon.test, both@buzon.test expanded" {
+		t.Errorf("confirmed %q", got)
+	}
+}

@@ -65,7 +65,8 @@ type transaction struct {
 	extended bool
 	env      smtp.Envelope
 	local    []lda.Recipient
-	away     []away // in other domains
+	away     []away           // in other domains
+	expanded []smtp.Recipient // who stand for several, and whose success is to be told
 	// alias is the address of ours by which a stranger's message goes away;
 	// null when it is a notice that goes back to whom we have forwarded for.
 	alias smtp.Address

@@ -24,8 +24,9 @@ type Spool interface {
 	// reported to env.From; after an error nothing of it is left.
 	Submit(ctx context.Context, env smtp.Envelope, msg io.Reader) (id string, err error)
 	// Confirm tells the sender that the recipients of env have got the
-	// message, which is delivered here.
-	Confirm(ctx context.Context, env smtp.Envelope, msg io.ReaderAt) error
+	// message, which is delivered here; or, when expanded, that it is on its
+	// way to everybody whom their addresses stand for.
+	Confirm(ctx context.Context, env smtp.Envelope, expanded bool, msg io.ReaderAt) error
 }
 
 // Signing knows whether mail can be signed before it leaves.
@@ -88,13 +89,24 @@ func (sub *submission) recipient(t *transaction, to smtp.Address) error {
 		t.s.c.log().Warn("account sends too much", "user", t.s.c.user)
 		return replyTooFast
 	}
+	if err := t.addLocal(to, route.Targets); err != nil {
+		return err
+	}
+	notify := t.s.rcpt.notify
+	if len(route.Targets)+len(outside) > 1 && notify&smtp.NotifySuccess != 0 {
+		// RFC 3461 5.2.7.2: the success is ours, when the message has gone to all.
+		t.expanded = append(t.expanded, smtp.Recipient{Address: to, Original: t.s.rcpt.original, Notify: notify})
+		if notify &^= smtp.NotifySuccess; notify == 0 {
+			notify = smtp.NotifyNever
+		}
+	}
 	for _, a := range outside {
 		if r := sub.cfg.Recipients; r != nil && !r.usual(string(t.s.account.ID), a) {
 			t.env.Held = true
 		}
-		t.away = append(t.away, away{smtp.Recipient{Address: a, Original: t.s.rcpt.original, Notify: t.s.rcpt.notify}, to})
+		t.away = append(t.away, away{smtp.Recipient{Address: a, Original: t.s.rcpt.original, Notify: notify}, to})
 	}
-	return t.addLocal(to, route.Targets)
+	return nil
 }
 
 // accept writes the local copies, gives the message to the spool, and only
@@ -140,9 +152,9 @@ func (sub *submission) accept(t *transaction, content io.Reader) (*smtp.Reply, e
 		if err := local.Commit(t.ctx); err != nil {
 			return nil, err
 		}
-		if err := sub.confirm(t, m); err != nil {
-			t.s.c.log().Error("sender is not told of the delivery", "id", t.id, "err", err)
-		}
+	}
+	if err := sub.confirm(t, m); err != nil {
+		t.s.c.log().Error("sender is not told of the delivery", "id", t.id, "err", err)
 	}
 	return accepted(t, done+id), nil
 }
@@ -192,14 +204,19 @@ func (sub *submission) confirm(t *transaction, m *spooled) error {
 	env := t.env
 	env.To = nil
 	for _, to := range t.env.To {
-		if to.Notify&smtp.NotifySuccess != 0 && slices.ContainsFunc(t.local, func(l lda.Recipient) bool { return l.To == to.Address }) {
+		expanded := slices.ContainsFunc(t.expanded, func(e smtp.Recipient) bool { return e.Address == to.Address })
+		if to.Notify&smtp.NotifySuccess != 0 && !expanded && slices.ContainsFunc(t.local, func(l lda.Recipient) bool { return l.To == to.Address }) {
 			env.To = append(env.To, to)
 		}
 	}
-	if len(env.To) == 0 {
-		return nil
+	var err error
+	if len(env.To) > 0 {
+		err = sub.cfg.Spool.Confirm(t.ctx, env, false, m)
 	}
-	return sub.cfg.Spool.Confirm(t.ctx, env, m)
+	if env.To = t.expanded; len(env.To) > 0 {
+		err = errors.Join(err, sub.cfg.Spool.Confirm(t.ctx, env, true, m))
+	}
+	return err
 }
 
 // hidden are the fields that a submitted message must not carry further:

@@ -52,11 +52,11 @@ func TestConfirm(t *testing.T) {
 		q := w.open(w.config(dir), nil)
 		env := envelope("luis@buzon.test", "eva@buzon.test")
 		env.To[0].Notify = smtp.NotifySuccess
-		if err := q.Confirm(t.Context(), env, strings.NewReader(text)); err != nil {
+		if err := q.Confirm(t.Context(), env, false, strings.NewReader(text)); err != nil {
 			t.Fatal(err)
 		}
 		env.From = smtp.Address{} // RFC 5321 4.5.5
-		if err := q.Confirm(t.Context(), env, strings.NewReader(text)); err != nil {
+		if err := q.Confirm(t.Context(), env, false, strings.NewReader(text)); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
@@ -203,6 +203,51 @@ func TestDeliverBy(t *testing.T) {
 				}
 				if left := files(t, dir); len(left) > 0 {
 					t.Errorf("left in the spool: %v", left)
+				}
+			})
+		})
+	}
+}
+
+// TestReturnFull is RFC 3461 4.3: who wants his message back gets it, when it
+// failed, and where it can stand in a notice.
+func TestReturnFull(t *testing.T) {
+	const header = "From: <ana@buzon.test>\r\nSubject: hola\r\n"
+	for _, tt := range []struct {
+		name, ret, body, kind string
+		whole                 bool
+	}{
+		{"not asked for", "", "hola\r\n", "text/rfc822-headers", false},
+		{"only the header", "HDRS", "hola\r\n", "text/rfc822-headers", false},
+		{"asked for", "FULL", "hola\r\n", "message/rfc822", true},
+		{"8-bit, not UTF-8", "FULL", "\xf1and\xfa\r\n", "message/rfc822", true},
+		{"too long", "FULL", strings.Repeat("hola\r\n", maxWhole/6), "text/rfc822-headers", false},
+		{"long lines", "FULL", strings.Repeat("x", 999) + "\r\n", "text/rfc822-headers", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				w, dir := newWorld(t), memoryDir(t)
+				w.answer = func(smtp.Address, int) smtp.Result { return refused() }
+				q := w.open(w.config(dir), nil)
+				env := envelope("luis@far.test")
+				env.Return = tt.ret
+				msg := header + "\r\n" + tt.body
+				if _, err := q.Submit(t.Context(), env, strings.NewReader(msg)); err != nil {
+					t.Fatal(err)
+				}
+				pass(time.Minute)
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if len(w.notices) != 1 {
+					t.Fatalf("%d notices", len(w.notices))
+				}
+				_, types, bodies := parts(t, w.notices[0])
+				want := header
+				if tt.whole {
+					want = msg
+				}
+				if types[2] != tt.kind || bodies[2] != want {
+					t.Errorf("returned %s %q", types[2], bodies[2])
 				}
 			})
 		})

@@ -75,6 +75,11 @@ func (q *Queue) makeNotice(id, action string, l *letter, st *state, about []int)
 		envelope: l.Envelope, queued: l.Queued, header: header,
 		until: l.Queued.Add(q.cfg.Schedule.GiveUpAfter),
 	}
+	if action == actionFailed && l.Envelope.Return == "FULL" {
+		if r.whole, err = wholeMessage(l.Body); err != nil {
+			return err
+		}
+	}
 	for _, i := range about {
 		r.about = append(r.about, subject{recipient: st.Recipients[i], original: l.Envelope.To[i].Original})
 	}
@@ -93,8 +98,13 @@ func (q *Queue) makeNotice(id, action string, l *letter, st *state, about []int)
 
 // Confirm tells the sender that the recipients of env who asked for that have
 // got a message which never came into the queue, because it was delivered
-// here. It does nothing where nobody asked.
-func (q *Queue) Confirm(_ context.Context, env smtp.Envelope, msg io.ReaderAt) error {
+// here; or, when expanded, that it went to those whom their addresses stand for
+// (RFC 3461 5.2.7.2). It does nothing where nobody asked.
+func (q *Queue) Confirm(_ context.Context, env smtp.Envelope, expanded bool, msg io.ReaderAt) error {
+	action, words := actionDelivered, "delivered"
+	if expanded {
+		action, words = actionExpanded, "expanded"
+	}
 	now := stamp(q.now())
 	st := newState(head{Queued: now, Envelope: env})
 	var about []int
@@ -102,14 +112,14 @@ func (q *Queue) Confirm(_ context.Context, env smtp.Envelope, msg io.ReaderAt) e
 		if wantsNotice(env.From, to.Notify)&smtp.NotifySuccess != 0 {
 			about = append(about, i)
 		}
-		st.Recipients[i].Last = outcome{At: now, Host: q.cfg.Hostname, Reply: smtp.NewReply(250, [3]int{2, 1, 5}, "delivered")}
+		st.Recipients[i].Last = outcome{At: now, Host: q.cfg.Hostname, Reply: smtp.NewReply(250, [3]int{2, 1, 5}, words)}
 	}
 	if len(about) == 0 {
 		return nil
 	}
 	id := q.ids.next(q.sched.has) + successMark + strconv.Itoa(about[0])
 	l := &letter{head: head{Queued: now, Envelope: env}, Body: io.NewSectionReader(msg, 0, maxReturned)}
-	if err := q.makeNotice(id, actionDelivered, l, st, about); err != nil {
+	if err := q.makeNotice(id, action, l, st, about); err != nil {
 		return err
 	}
 	return q.sendNotice(id)
@@ -132,9 +142,32 @@ func (q *Queue) sendNotice(id string) error {
 }
 
 // maxReturned is how much of a message's header a notice returns at most, in
-// bytes. The body is never returned: the sender has it, and whoever used a
-// stolen account must not reach people with it by way of us.
+// bytes. The body is returned to those only who want it (RET=FULL), and these
+// are our own users, at an address of theirs: the others have it, and a forged
+// reverse-path must not lead it to people by way of us.
 const maxReturned = 32 << 10
+
+// maxWhole is how long a message may be that comes back whole, in bytes. Of a
+// longer one the header comes back, as RFC 3461 6.2 allows.
+const maxWhole = 1 << 20
+
+// wholeMessage returns a message that can stand in a notice as it is; nil where
+// it is too long, or has lines that no encoding is allowed for.
+func wholeMessage(msg *io.SectionReader) ([]byte, error) {
+	if msg.Size() > maxWhole {
+		return nil, nil
+	}
+	text := make([]byte, msg.Size())
+	if _, err := msg.ReadAt(text, 0); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read message: %w", err)
+	}
+	for line := range bytes.SplitSeq(text, []byte("\r\n")) {
+		if len(line) > maxLineLength || bytes.ContainsAny(line, "\r\n\x00") {
+			return nil, nil
+		}
+	}
+	return text, nil
+}
 
 // readHeader returns the header of a message, cut to whole lines.
 func readHeader(msg io.ReaderAt) ([]byte, error) {

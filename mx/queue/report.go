@@ -29,6 +29,7 @@ type report struct {
 	queued   time.Time
 	until    time.Time // when it is given up
 	header   []byte    // of the message, lines end with CRLF
+	whole    []byte    // the message, where it is to come back; nil: only its header
 	about    []subject
 }
 
@@ -44,6 +45,7 @@ const (
 	actionDelayed   = "delayed"
 	actionDelivered = "delivered" // into a mailbox here
 	actionRelayed   = "relayed"   // to a host that tells nobody
+	actionExpanded  = "expanded"  // to several addresses, of which nothing more is told
 )
 
 // expired reports whether the recipient failed because the time was up, not
@@ -61,12 +63,24 @@ func (r *report) format() []byte {
 	for _, p := range []part{
 		{"text/plain; charset=utf-8", "text/plain; charset=utf-8", r.explain()},
 		{"message/delivery-status", "message/global-delivery-status", r.status()},
-		{"text/rfc822-headers", "message/global-headers", r.header},
+		r.returned(),
 	} {
 		p.write(parts, r.utf8())
 	}
 	_ = parts.Close() // a Buffer takes everything
 	return b.Bytes()
+}
+
+// returned is the part with what comes back of the message (RFC 3461 4.3).
+func (r *report) returned() part {
+	if r.whole == nil {
+		return part{"text/rfc822-headers", "message/global-headers", r.header}
+	}
+	kind := "message/rfc822"
+	if !isASCII(r.header) {
+		kind = "message/global" // RFC 6533 4
+	}
+	return part{kind, kind, r.whole}
 }
 
 // utf8 reports whether the sender can be sent UTF-8 outside of text.
@@ -79,6 +93,8 @@ func (r *report) writeHeader(b *bytes.Buffer, boundary string) {
 		title = "Your message is delayed"
 	case actionDelivered:
 		title = "Your message was delivered"
+	case actionExpanded:
+		title = "Your message was distributed"
 	case actionRelayed:
 		title = "Your message was taken by another host"
 	}
@@ -109,6 +125,9 @@ func (r *report) explain() []byte {
 		line("%s. If that fails, you will be told.", r.until.UTC().Format(time.RFC1123Z))
 	case actionDelivered:
 		line("was delivered.")
+	case actionExpanded:
+		line("was given to everybody whom the address stands for. What becomes of it with")
+		line("each of them is not told.")
 	case actionRelayed:
 		line("was taken by the recipient's host. What becomes of it there that host does")
 		line("not tell.")
@@ -122,7 +141,11 @@ func (r *report) explain() []byte {
 		r.about[i].explain(line)
 	}
 	line("")
-	line("The header of your message is attached.")
+	if r.whole != nil {
+		line("Your message is attached.")
+	} else {
+		line("The header of your message is attached.")
+	}
 	return b.Bytes()
 }
 
@@ -246,6 +269,10 @@ const maxLineLength = 998
 func (p part) write(to *multipart.Writer, utf8 bool) {
 	mediaType, encoding := p.plain, "7bit"
 	switch {
+	case strings.HasPrefix(p.plain, "message/rfc822"), strings.HasPrefix(p.plain, "message/global"):
+		if !isASCII(p.body) { // RFC 2046 5.2.1 allows no other encoding; wholeMessage has looked
+			encoding = "8bit"
+		}
 	case !isText(p.body):
 		encoding = "quoted-printable"
 	case isASCII(p.body):
