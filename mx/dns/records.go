@@ -94,6 +94,12 @@ func (c *Client) Addrs(ctx context.Context, host string) ([]netip.Addr, Answer, 
 	}
 }
 
+// IPv4 returns the IPv4 addresses of a name: the answers of lists in the DNS are
+// such (RFC 5782 2.1).
+func (c *Client) IPv4(ctx context.Context, name string) ([]netip.Addr, Answer, error) {
+	return c.family(ctx, name, mdns.TypeA)
+}
+
 func (c *Client) family(ctx context.Context, host string, qtype uint16) ([]netip.Addr, Answer, error) {
 	records, a, err := c.lookup(ctx, host, qtype)
 	if err != nil {
