@@ -74,6 +74,12 @@ func (in *incoming) recipient(t *transaction, to smtp.Address) error {
 	if len(t.local) > 0 && (in.alone(route.Targets) || in.alone([]account.Target{t.local[0].Target})) {
 		return replyAlone
 	}
+	if err := in.blocked(t, to); err != nil {
+		return err
+	}
+	if err := in.greylisted(t, to, route.Targets); err != nil {
+		return err
+	}
 	if err := in.addForward(t, to, route.Outside); err != nil {
 		return err
 	}
@@ -125,6 +131,11 @@ func (t *transaction) addLocal(to smtp.Address, targets []account.Target) error 
 }
 
 func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, error) {
+	if t.env.From.IsNull() {
+		if err := in.mustWait(t, t.env.To[0].Address); err != nil {
+			return nil, err
+		}
+	}
 	m, err := in.receive(content, func(h *message.Header) (edit, error) {
 		t.marks, t.spamClaims = h.Values("Delivered-To"), claimsSpamVerdict(h)
 		return in.editStranger(h)
@@ -154,7 +165,7 @@ func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, erro
 	case f.changed:
 		verdict.BodyAt = f.bodyAt
 	}
-	t.junk, t.spam = f.junk, f.spam
+	t.junk, t.spam = t.junk || f.junk, f.spam
 	trace := slices.Concat(f.top, verdict.Fields, received(t, in.cfg.Hostname, t.s.c))
 	done, err := in.deliver(t, verdict, trace, m)
 	if err != nil {

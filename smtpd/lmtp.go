@@ -31,6 +31,7 @@ func NewLMTP(cfg Config) *Server {
 		cfg.MaxRecipients = defaultMaxIncoming
 	}
 	cfg.GreetingPause, cfg.TLS, cfg.Judge = -1, nil, nil
+	cfg.Milters, cfg.Blocklists, cfg.Greylist = nil, nil, nil
 	if cfg.Forward != nil {
 		cfg.Forward = unsealed{cfg.Forward}
 	}

@@ -25,9 +25,11 @@ import (
 	gosmtp "github.com/emersion/go-smtp"
 
 	"buzon/internal/account"
+	"buzon/internal/greylist"
 	"buzon/internal/limit"
 	"buzon/internal/milter"
 	"buzon/internal/sasl"
+	"buzon/mx/dnsbl"
 	"buzon/smtpd/lda"
 )
 
@@ -50,10 +52,14 @@ type Config struct {
 	Milters *milter.Chain // programs that are asked about each message; nil: nobody is
 	Names   Names         // what filters are told of a client's name; nil: nothing
 
+	Blocklists *dnsbl.Lists   // of port 25; nil asks none
+	Greylist   *greylist.List // of port 25; nil: nobody has to come again
+	Policy     SenderPolicy   // for Greylist; nil: senders are known by their networks only
+
 	MaxSize       int64         // octets of a message; default 50 MiB
 	MaxRecipients int           // of one message; default 100, for submission 200
 	Rate          *limit.Rate   // of recipients in other domains, by account; shared by the submission ports; default 2000 an hour
-	Recipients    *Recipients   // whom accounts write to; shared like Rate; nil: nobody watches
+	Recipients    *Recipients   // whom accounts write to, who need not come again; shared like Rate; nil: nobody watches
 	GreetingPause time.Duration // that strangers must keep silent for; default 100 ms, negative for none
 	Grace         time.Duration // for transactions in flight at the end; default 25 s
 }

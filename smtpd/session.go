@@ -13,6 +13,7 @@ import (
 	"buzon/internal/milter"
 	"buzon/internal/sieve"
 	"buzon/internal/smtp"
+	"buzon/mx/dnsbl"
 	"buzon/smtpd/lda"
 )
 
@@ -75,6 +76,9 @@ type transaction struct {
 	// junk and spam are what our own think.
 	spamClaims, junk bool
 	spam             sieve.Spam
+	// listings are what the blocklists know, when they were asked.
+	asked    bool
+	listings []dnsbl.Listing
 
 	// Of LMTP, one for each of env.To: the transaction as it would be with this
 	// recipient alone, and what the client is answered.

@@ -74,13 +74,18 @@ func pairHash(account string, to smtp.Address) uint64 {
 	return h.Sum64()
 }
 
+// Known reports whether the account has written to the recipient.
+func (r *Recipients) Known(account string, to smtp.Address) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, known := r.known[pairHash(account, to)]
+	return known
+}
+
 // usual reports whether the account may write to the recipient without
 // surprise: it did before, or it has not met too many new ones today.
 func (r *Recipients) usual(account string, to smtp.Address) bool {
-	r.mu.Lock()
-	_, known := r.known[pairHash(account, to)]
-	r.mu.Unlock()
-	if known {
+	if r.Known(account, to) {
 		return true
 	}
 	ok, _ := r.rate.Take(account, 1)

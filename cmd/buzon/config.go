@@ -34,6 +34,8 @@ type config struct {
 	Incoming   incomingConfig             `toml:"incoming"`
 	Submission submissionConfig           `toml:"submission"`
 	Milter     map[string]milterConfig    `toml:"milter"`
+	DNSBL      map[string]dnsblConfig     `toml:"dnsbl"`
+	Greylist   greylistConfig             `toml:"greylist"`
 	IMAP       imapConfig                 `toml:"imap"`
 	Web        webConfig                  `toml:"web"`
 	DNS        dnsConfig                  `toml:"dns"`
@@ -165,6 +167,7 @@ func defaults() *config {
 			LoginFailuresPerMinute: 10, LoginFailuresPerDay: 50,
 		},
 		Incoming: incomingConfig{DMARC: "enforce", SPF: "junk", DMARCReports: true},
+		Greylist: greylistConfig{Delay: duration(5 * time.Minute), RetryWithin: duration(48 * time.Hour), Remember: duration(35 * 24 * time.Hour)},
 		Auth:     authConfig{SCRAM: true},
 		OAuth:    oauthConfig{Claim: "email"},
 		IMAP:     imapConfig{PlaintextLogin: "never"},

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -9,7 +11,9 @@ import (
 
 	"buzon/internal/milter"
 	"buzon/internal/size"
+	"buzon/internal/smtp"
 	"buzon/internal/tomlfile"
+	"buzon/mx/dnsbl"
 )
 
 // submissionConfig is about mail from our users.
@@ -35,6 +39,75 @@ func (m milterConfig) place() (network, address string, ok bool) {
 	address = strings.TrimPrefix(m.Address, "inet:")
 	host, port, err := net.SplitHostPort(address)
 	return "tcp", address, err == nil && host != "" && port != ""
+}
+
+// dnsblConfig is [dnsbl."zone"]: a list in the DNS that strangers are looked up in.
+type dnsblConfig struct {
+	Action string   `toml:"action"`
+	Of     string   `toml:"of"`
+	Codes  []string `toml:"codes"`
+}
+
+// greylistConfig says whether senders that are new have to come twice.
+type greylistConfig struct {
+	Enabled     bool     `toml:"enabled"`
+	Delay       duration `toml:"delay"`
+	RetryWithin duration `toml:"retry_within"`
+	Remember    duration `toml:"remember"`
+}
+
+func checkBlocklists(f *tomlfile.File, c *config) {
+	for name, list := range c.DNSBL {
+		key := func(k string) []string { return []string{"dnsbl", name, k} }
+		if zone, err := smtp.ParseDomain(name); err != nil || strings.HasPrefix(zone, "[") {
+			f.Problem([]string{"dnsbl", name}, "%q is not a domain name: write the zone of the list, like [dnsbl.\"zen.spamhaus.org\"]", name)
+		}
+		if !slices.Contains([]string{"", "reject", "junk"}, list.Action) {
+			f.Problem(key("action"), "%q is not one of reject, junk", list.Action)
+		}
+		if !slices.Contains([]string{"", "address", "domain"}, list.Of) {
+			f.Problem(key("of"), "%q is not one of address, domain", list.Of)
+		}
+		for _, codes := range list.Codes {
+			if _, err := dnsbl.ParseCodes(codes); err != nil {
+				f.Problem(key("codes"), "%v", err)
+			}
+		}
+	}
+	g := c.Greylist
+	for _, limit := range []struct {
+		key         string
+		value       duration
+		least, most time.Duration
+	}{
+		{"delay", g.Delay, time.Second, 4 * time.Hour},
+		{"retry_within", g.RetryWithin, 2 * time.Duration(g.Delay), 30 * 24 * time.Hour},
+		{"remember", g.Remember, 24 * time.Hour, 3650 * 24 * time.Hour},
+	} {
+		if v := time.Duration(limit.value); v < limit.least || v > limit.most {
+			f.Problem([]string{"greylist", limit.key}, "%s is not from %s to %s", limit.value, duration(limit.least), duration(limit.most))
+		}
+	}
+}
+
+// blocklists are the lists in the order of their names, nil for none.
+func (c *config) blocklists(r dnsbl.Resolver, log *slog.Logger) *dnsbl.Lists {
+	if len(c.DNSBL) == 0 {
+		return nil
+	}
+	var zones []dnsbl.Zone
+	for _, name := range slices.Sorted(maps.Keys(c.DNSBL)) {
+		list := c.DNSBL[name]
+		zone := dnsbl.Zone{Name: name, Domains: list.Of == "domain", Junk: list.Action == "junk"}
+		for _, text := range list.Codes {
+			codes, err := dnsbl.ParseCodes(text)
+			if err == nil { // it was checked
+				zone.Codes = append(zone.Codes, codes)
+			}
+		}
+		zones = append(zones, zone)
+	}
+	return dnsbl.New(dnsbl.Config{Zones: zones, Resolver: r, Log: log})
 }
 
 func checkFilters(f *tomlfile.File, c *config) {

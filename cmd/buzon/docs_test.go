@@ -43,6 +43,7 @@ func TestExampleConfiguration(t *testing.T) {
 	want.Smarthost = map[string]smarthostConfig{"*": {Host: "smtp.example.net"}}
 	full.DNS.Servers, full.Outbound.Addresses, full.Outbound.Source = nil, nil, nil // empty lists
 	full.Incoming.TrustedForwarders, full.Incoming.Milters, full.Submission.Milters = nil, nil, nil
+	want.DNSBL = map[string]dnsblConfig{"zen.spamhaus.org": {Codes: []string{}}}
 	want.Milter = map[string]milterConfig{"rspamd": {Address: "127.0.0.1:11332"}}
 	if !reflect.DeepEqual(full, want) {
 		t.Errorf("the example shows\n%+v\nwant the defaults\n%+v", full, want)

@@ -22,6 +22,7 @@ import (
 	"buzon/internal/account"
 	"buzon/internal/certs"
 	"buzon/internal/durable"
+	"buzon/internal/greylist"
 	"buzon/internal/limit"
 	"buzon/internal/managesieve"
 	"buzon/internal/sasl"
@@ -108,6 +109,7 @@ type host struct {
 	implicit   *smtpd.Server     // 465
 	imap       *imapd.Server
 	filters    *managesieve.Server
+	greylist   *greylist.List // nil: switched off
 
 	transfers    sync.WaitGroup // imports and exports through the control socket
 	defaultQuota atomic.Int64   // bytes; a reload may change it
@@ -304,6 +306,21 @@ func (h *host) judge() *mx.Judge {
 	})
 }
 
+// openGreylist reads who has sent us mail before, where that matters.
+func (h *host) openGreylist() (err error) {
+	g := h.cfg.Greylist
+	if !g.Enabled {
+		return nil
+	}
+	h.greylist, err = greylist.New(greylist.Config{
+		Path: h.cfg.path("greylist"), Delay: time.Duration(g.Delay), RetryWithin: time.Duration(g.RetryWithin), Remember: time.Duration(g.Remember), Log: h.log,
+	})
+	if err == nil {
+		h.onClose(h.greylist.Close)
+	}
+	return err
+}
+
 // openServers makes what speaks with clients.
 func (h *host) openServers() error {
 	cfg := h.cfg
@@ -325,13 +342,25 @@ func (h *host) openServers() error {
 		Log: h.log, MaxSize: int64(cfg.Limits.MessageSize), Grace: grace,
 	}
 
+	recipients, err := smtpd.OpenRecipients(cfg.path("outbound", "recipients"), cfg.Limits.NewRecipientsPerDay, h.log)
+	if err != nil {
+		return err
+	}
+	h.onClose(recipients.Close)
+
 	incoming := base
+	incoming.Recipients = recipients
 	incoming.TLS = h.certs.TLSConfig(certs.Options{NoTickets: true})
 	incoming.Conns = conns(cfg.Limits.SMTPConnections)
 	incoming.MaxRecipients = cfg.Limits.Recipients
 	judge := h.judge()
 	incoming.Judge, incoming.Names = judge, judge
 	incoming.Milters = cfg.milters("smtp", cfg.Incoming.Milters)
+	incoming.Blocklists = cfg.blocklists(h.resolver, h.log)
+	if err := h.openGreylist(); err != nil {
+		return err
+	}
+	incoming.Greylist, incoming.Policy = h.greylist, judge
 	incoming.Forward, incoming.Spool = h.forwarder, h.queue
 	h.incoming = smtpd.NewIncoming(incoming)
 
@@ -347,11 +376,6 @@ func (h *host) openServers() error {
 	submission.MaxRecipients = cfg.Limits.SubmissionRecipients
 	submission.Rate = limit.NewRate(cfg.Limits.RecipientsPerHour, time.Hour, nil)
 	submission.Spool = h.queue
-	recipients, err := smtpd.OpenRecipients(cfg.path("outbound", "recipients"), cfg.Limits.NewRecipientsPerDay, h.log)
-	if err != nil {
-		return err
-	}
-	h.onClose(recipients.Close)
 	submission.Recipients = recipients
 	submission.Logins = h.logins
 	submission.Signing = signing{h}
@@ -413,6 +437,9 @@ func (h *host) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	}
 	start("queue", h.queue.Run)
 	start("control", h.serveControl)
+	if h.greylist != nil {
+		start("greylist", h.greylist.Run)
+	}
 	if h.sts != nil {
 		start("mta-sts", h.sts.Run)
 	}

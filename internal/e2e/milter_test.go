@@ -93,7 +93,8 @@ func TestRspamd(t *testing.T) {
 	}
 	cmd := startFilter(t, filepath.Join(dir, "milter"), "rspamd", args...)
 	h := newHost(t, hostConfig{Domains: []string{"a.test"}, Accounts: []string{"ana@a.test"},
-		Extra: fmt.Sprintf("[incoming]\nmilters = [\"rspamd\"]\n[milter.rspamd]\naddress = \"unix:%s/milter\"\n", dir)})
+		Extra: fmt.Sprintf("[incoming]\nmilters = [\"rspamd\"]\n[milter.rspamd]\naddress = \"unix:%s/milter\"\n"+
+			"[greylist]\nenabled = true\n[dnsbl.\"bl.test\"]\n", dir)}) // both leave loopback alone
 	h.start(t)
 	bring := func(subject, body string, want int) {
 		t.Helper()
