@@ -197,6 +197,9 @@ func (s *session) conclude(r *request, cmd command, err error) error {
 	return s.answer(r, err)
 }
 
+// errUIDRequired is RFC 9586 3.
+var errUIDRequired = &badError{"UIDREQUIRED", "Message numbers are not used after ENABLE UIDONLY"}
+
 // lookup finds the command's row and checks that it may come now.
 func (s *session) lookup(r *request) (command, error) {
 	if err := r.Err(); err != nil {
@@ -218,7 +221,7 @@ func (s *session) lookup(r *request) (command, error) {
 	case cmd.in&s.state == 0:
 		return command{}, bad("Not possible after login")
 	case cmd.bySeq && s.has(uidOnly):
-		return command{}, &badError{"UIDREQUIRED", "Message numbers are not used after ENABLE UIDONLY"}
+		return command{}, errUIDRequired
 	}
 	return cmd, nil
 }

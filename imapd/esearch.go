@@ -35,7 +35,7 @@ func (s *session) esearch(r *request) error {
 	if !ret.min && !ret.max && !ret.count && !ret.save && ret.partial == nil {
 		ret.all = true
 	}
-	if ret.save || ret.update {
+	if (ret.save || ret.update) && (len(filters) > 1 || filters[0].kind != "SELECTED") {
 		return bad("SAVE and UPDATE are for the selected mailbox alone") // RFC 7377 2.1
 	}
 	names, err := s.filtered(filters)
@@ -91,8 +91,17 @@ func (s *session) searchMailbox(r *request, name string, ret *resultOptions, key
 		}()
 	}
 	found, err := s.matching(r, key)
-	if err != nil || len(found) == 0 { // RFC 7377 2.1: nothing is said of mailboxes without a match
-		return err
+	if err != nil {
+		return s.searchFailed(ret, err)
+	}
+	if ret.save {
+		s.saved = s.savedResult(ret, found)
+	}
+	if ret.update {
+		defer s.keepUpdated(r, ret, key, nil, found)
+	}
+	if len(found) == 0 || ret.saveOnly() { // RFC 7377 2.1: nothing is said of mailboxes without a match
+		return nil
 	}
 	if ret.modseq {
 		if err := s.view.box.Commit(s.ctx, s.view.state); err != nil {

@@ -66,7 +66,7 @@ func (s *session) readSearch(r *request, charsetOptional bool) (*resultOptions, 
 	}
 	key := p.keys()
 	ret.modseq = p.modseq
-	return ret, key, r.End()
+	return ret, key, p.end()
 }
 
 func (p *searchReader) readCharset() error {

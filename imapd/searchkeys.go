@@ -46,6 +46,18 @@ type searchReader struct {
 	r       *request
 	charset string
 	modseq  bool // MODSEQ is among the keys
+	numbers bool // message numbers are
+}
+
+// end is the end of the command.
+func (p *searchReader) end() error {
+	if err := p.r.End(); err != nil {
+		return err
+	}
+	if p.numbers && p.s.has(uidOnly) {
+		return errUIDRequired
+	}
+	return nil
 }
 
 // keys reads search keys to the end of the line or the list: all must match.
@@ -95,7 +107,9 @@ func (p *searchReader) key() searchKey {
 		r.Expect(')')
 		return k
 	case c >= '0' && c <= '9' || c == '*' || c == '$':
-		return p.setKey(r.Set(), false)
+		set := r.Set()
+		p.numbers = p.numbers || !set.Saved
+		return p.setKey(set, false)
 	}
 	name := r.Name()
 	if r.Err() != nil {

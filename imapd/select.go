@@ -23,6 +23,9 @@ func (s *session) open(r *request, readOnly bool) error {
 	if params.unknown || params.resync != nil && !s.has(qresync) {
 		return bad("Parameters of SELECT that are not known or not enabled")
 	}
+	if params.resync != nil && params.resync.numbered && s.has(uidOnly) {
+		return errUIDRequired
+	}
 	// RFC 9051 6.3.2: the old mailbox is closed even when the new one cannot be opened.
 	if s.view != nil {
 		s.closeView()
@@ -63,7 +66,7 @@ func (s *session) writeSelected() {
 	v, st := s.view, s.view.state
 	s.writeFlags()
 	s.writeExists()
-	if i := st.FirstUnseen(); i >= 0 && !s.has(rev2) {
+	if i := st.FirstUnseen(); i >= 0 && !s.has(rev2) && !s.has(uidOnly) {
 		s.enc.Raw("* OK [UNSEEN ").Num(uint64(i + 1)).Raw("] First unseen\r\n")
 	}
 	s.enc.Raw("* OK [UIDVALIDITY ").Num(uint64(st.UIDValidity())).Raw("] UIDs valid\r\n")
@@ -93,6 +96,7 @@ type resyncParams struct {
 	known       wire.Set
 	hasKnown    bool
 	seqs, uids  wire.Set // a sample of what the client remembers
+	numbered    bool     // there is one
 }
 
 func (p *selectParams) read(s *session, r *request) {
@@ -122,6 +126,7 @@ func readResync(r *request) *resyncParams {
 		}
 	}
 	if r.Is('(') {
+		p.numbered = true
 		p.seqs = r.Set()
 		p.uids = r.SP().Set()
 		r.Expect(')')

@@ -27,7 +27,7 @@ func (s *session) sort(r *request) error {
 	r.SP()
 	key := p.keys()
 	ret.modseq = p.modseq
-	if err := r.End(); err != nil {
+	if err := p.end(); err != nil {
 		return s.searchFailed(ret, err)
 	}
 	found, err := s.matching(r, key)

@@ -20,7 +20,7 @@ func (s *session) thread(r *request) error {
 	}
 	r.SP()
 	key := p.keys()
-	if err := r.End(); err != nil {
+	if err := p.end(); err != nil {
 		return err
 	}
 	build, ok := threadAlgorithms[algorithm]
