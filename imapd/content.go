@@ -21,6 +21,7 @@ type content struct {
 	part *message.Part
 
 	parsed    *maildir.Parsed
+	buffer    maildir.ParsedBuffer
 	scratch   []byte // pieces of this message that had to be put together
 	headerBuf []byte // reused from message to message
 	header    []byte // of this message, once read
@@ -76,7 +77,7 @@ func (c *content) parsedTo(depth maildir.Depth) (*maildir.Parsed, error) {
 	if c.parsed != nil && c.parsed.Depth >= depth {
 		return c.parsed, nil
 	}
-	p, err := c.box.Parsed(c.s.ctx, c.uid, depth)
+	p, err := c.box.Parsed(c.s.ctx, c.uid, depth, &c.buffer)
 	if err != nil {
 		return nil, err
 	}

@@ -337,7 +337,7 @@ func TestCase39WrongSizesInNames(t *testing.T) {
 	}
 	s := h.sync(h.inbox)
 	for i, uid := range s.UIDs() {
-		p, err := h.inbox.Parsed(h.ctx(), uid, ParseAll)
+		p, err := h.inbox.Parsed(h.ctx(), uid, ParseAll, nil)
 		if err != nil || len(p.Envelope) == 0 {
 			t.Errorf("parsed %v, %v", p, err)
 		}

@@ -313,7 +313,7 @@ func TestCase12NamesUsedAgain(t *testing.T) {
 		if got := h.read(h.inbox, UID(i+1)); got != testMessage(i) {
 			t.Errorf("read %q, want %q", got, testMessage(i))
 		}
-		p, err := h.inbox.Parsed(h.ctx(), UID(i+1), ParseAll)
+		p, err := h.inbox.Parsed(h.ctx(), UID(i+1), ParseAll, nil)
 		if err != nil || !strings.Contains(string(p.Envelope), fmt.Sprintf("number %d", i)) {
 			t.Errorf("parsed %v, %v", p, err)
 		}

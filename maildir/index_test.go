@@ -154,18 +154,18 @@ func TestCase34DamagedIndex(t *testing.T) {
 func TestParsedSurvivesRestart(t *testing.T) {
 	h := newHarness(t).open()
 	h.append(h.inbox, 2, FlagSeen)
-	a, err := h.inbox.Parsed(h.ctx(), 2, ParseAll)
+	a, err := h.inbox.Parsed(h.ctx(), 2, ParseAll, nil)
 	if err != nil || len(a.Envelope) == 0 {
 		t.Fatal(a, err)
 	}
 	for range 2 {
 		h.restart()
 		s := h.inbox.State()
-		p := h.inbox.parseFile().get(s, 1)
+		p := h.inbox.parseFile().get(s, 1, &ParsedBuffer{})
 		if p == nil || string(p.Envelope) != string(a.Envelope) || string(p.BodyStructure) != string(a.BodyStructure) {
 			t.Errorf("cache has %v", p)
 		}
-		if h.inbox.parseFile().get(s, 0) != nil {
+		if h.inbox.parseFile().get(s, 0, &ParsedBuffer{}) != nil {
 			t.Error("cache has a message that was never parsed")
 		}
 		if err := h.inbox.lockedCompact(); err != nil {
@@ -184,7 +184,7 @@ func TestIndexTruncatedWhileServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, uid := range []UID{3, 700} {
-		if _, err := h.inbox.Parsed(h.ctx(), uid, ParseAll); err != nil {
+		if _, err := h.inbox.Parsed(h.ctx(), uid, ParseAll, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -192,7 +192,7 @@ func TestIndexTruncatedWhileServed(t *testing.T) {
 	if s := h.inbox.State(); s.blocks[0].mapped == nil {
 		t.Fatal("nothing is mapped: the test shows nothing")
 	}
-	if p := h.inbox.parseFile().get(h.inbox.State(), 699); p == nil {
+	if p := h.inbox.parseFile().get(h.inbox.State(), 699, &ParsedBuffer{}); p == nil {
 		t.Fatal("nothing is cached: the test shows nothing")
 	}
 	files, err := filepath.Glob(filepath.Join(h.indexDir(), "*"))
@@ -216,7 +216,7 @@ func TestIndexTruncatedWhileServed(t *testing.T) {
 		if h.read(h.inbox, 700) != testMessage(699) {
 			t.Error("message 700 is another one")
 		}
-		if p, err := h.inbox.Parsed(h.ctx(), 700, ParseAll); err != nil || len(p.Envelope) == 0 {
+		if p, err := h.inbox.Parsed(h.ctx(), 700, ParseAll, nil); err != nil || len(p.Envelope) == 0 {
 			t.Errorf("parsed: %+v, %v", p, err)
 		}
 	}

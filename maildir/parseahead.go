@@ -35,10 +35,13 @@ func (m *Mailbox) ParseAhead(ctx context.Context, uids []UID, depth Depth) {
 	for range min(runtime.GOMAXPROCS(0), maxParsers) {
 		wg.Go(func() {
 			defer func() { _ = recover() }() // the caller's goroutine will meet it, and tell
-			var batch parseBatch
+			var p Parsed
+			buffers := &m.user.buffers
+			batch := parseBatch{records: buffers.get(parseBatchBytes + parseBatchBytes/2)[:0]}
+			defer func() { buffers.put(batch.records) }()
 			for k := next.Add(1) - 1; int(k) < len(missing) && ctx.Err() == nil; k = next.Add(1) - 1 {
-				if _, p, err := m.parse(ctx, s, missing[k], depth); err == nil {
-					batch.add(cache, s, missing[k], p)
+				if _, err := m.parse(ctx, s, missing[k], depth, &p); err == nil {
+					batch.add(cache, s, missing[k], &p)
 				}
 			}
 			batch.flush(cache, s)

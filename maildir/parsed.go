@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"buzon/internal/durable"
@@ -28,6 +29,13 @@ type Parsed struct {
 	Preview []byte // RFC 8970
 
 	keys []byte
+}
+
+// A ParsedBuffer holds what Parsed has returned, one message at a time, so that many
+// messages need no more memory than one.
+type ParsedBuffer struct {
+	parsed Parsed
+	record []byte
 }
 
 // Depth says how much of a message is parsed. Each holds what those before it do.
@@ -66,8 +74,12 @@ const (
 )
 
 // Parsed returns what is known of the message, at least to the depth asked for. A
-// message is parsed once: the result is kept in the mailbox's index.
-func (m *Mailbox) Parsed(ctx context.Context, uid UID, depth Depth) (*Parsed, error) {
+// message is parsed once: the result is kept in the mailbox's index. With a buffer,
+// what was returned is valid until it is used for another message.
+func (m *Mailbox) Parsed(ctx context.Context, uid UID, depth Depth, buffer *ParsedBuffer) (*Parsed, error) {
+	if buffer == nil {
+		buffer = &ParsedBuffer{}
+	}
 	s := m.State()
 	key := parseKey{s.validity, uid}
 	if p := m.parsed.get(key); p != nil && p.parsed != nil && p.parsed.Depth >= depth {
@@ -78,10 +90,11 @@ func (m *Mailbox) Parsed(ctx context.Context, uid UID, depth Depth) (*Parsed, er
 		return nil, fmt.Errorf("parse message %d: %w", uid, ErrExpunged)
 	}
 	cache := m.parseFile()
-	if p := cache.get(s, i); p != nil && p.Depth >= depth {
+	if p := cache.get(s, i, buffer); p != nil && p.Depth >= depth {
 		return p, nil
 	}
-	part, p, err := m.parse(ctx, s, i, depth)
+	p := &Parsed{}
+	part, err := m.parse(ctx, s, i, depth, p)
 	if err != nil {
 		return nil, err
 	}
@@ -92,42 +105,46 @@ func (m *Mailbox) Parsed(ctx context.Context, uid UID, depth Depth) (*Parsed, er
 	return p, nil
 }
 
-// parse reads the message of row i. There is no part where just the header is read.
-func (m *Mailbox) parse(ctx context.Context, s *State, i int, depth Depth) (*message.Part, *Parsed, error) {
+// parse reads the message of row i into p, whose memory is used again. There is no
+// part where just the header is read.
+func (m *Mailbox) parse(ctx context.Context, s *State, i int, depth Depth, p *Parsed) (*message.Part, error) {
+	p.BodyStructure, p.Body, p.Preview = p.BodyStructure[:0], p.Body[:0], nil
 	if _, live := m.State().Find(s.uids[i]); !live {
 		depth = max(depth, ParseAll) // it is kept, without a name
 	}
 	if depth == ParseHeader {
-		p, err := m.parseHeader(ctx, s, i)
-		if p != nil || err != nil {
-			return nil, p, err
+		done, err := m.parseHeader(ctx, s, i, p)
+		if done || err != nil {
+			return nil, err
 		}
 		depth = ParseAll // what is so odd is read whole
 	}
 	f, err := m.openRow(ctx, s, i)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open message %d: %w", s.uids[i], err)
+		return nil, fmt.Errorf("open message %d: %w", s.uids[i], err)
 	}
 	defer f.Close()
 	part, err := f.parse()
 	if err != nil {
-		return nil, nil, fmt.Errorf("parse message %d: %w", s.uids[i], err)
+		return nil, fmt.Errorf("parse message %d: %w", s.uids[i], err)
 	}
-	p := &Parsed{Depth: depth, BodyStructure: part.AppendBodyStructure(nil, true), Body: part.AppendBodyStructure(nil, false)}
+	p.Depth = depth
+	p.BodyStructure = part.AppendBodyStructure(p.BodyStructure, true)
+	p.Body = part.AppendBodyStructure(p.Body, false)
 	n := part.Header.Len()
 	raw, err := f.bytes(message.Range{Start: part.Header.Start, End: part.Header.Start + min(n, maxScannedHeader)})
 	if err != nil {
-		return nil, nil, fmt.Errorf("read header of message %d: %w", s.uids[i], err)
+		return nil, fmt.Errorf("read header of message %d: %w", s.uids[i], err)
 	}
 	p.setHeader(part.Envelope, raw, n > maxScannedHeader)
 	if depth >= ParsePreview {
 		text, err := message.Preview(f, part, previewLength)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read start of message %d: %w", s.uids[i], err)
+			return nil, fmt.Errorf("read start of message %d: %w", s.uids[i], err)
 		}
 		p.Preview = []byte(text)
 	}
-	return part, p, nil
+	return part, nil
 }
 
 // parse returns the tree of the message.
@@ -150,9 +167,9 @@ func (f *File) bytes(r message.Range) ([]byte, error) {
 	return b, nil
 }
 
-// parseHeader reads no more of a message than its header; nil where that is very
+// parseHeader reads no more of a message than its header; not done where that is very
 // long.
-func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int) (*Parsed, error) {
+func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int, p *Parsed) (done bool, err error) {
 	buffers := &m.user.buffers
 	raw := buffers.get(mostHeaders)
 	defer func() { buffers.put(raw) }()
@@ -164,7 +181,7 @@ func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int) (*Parsed, er
 			return err
 		})
 		if err != nil {
-			return nil, fmt.Errorf("open message %d: %w", s.uids[i], diskError(err))
+			return false, fmt.Errorf("open message %d: %w", s.uids[i], diskError(err))
 		}
 		sl := s.slot(i)
 		s.blocks[sl.block()].learnFrom(sl.row(), in)
@@ -178,7 +195,7 @@ func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int) (*Parsed, er
 			continue
 		}
 		if end == 0 {
-			return nil, nil
+			return false, nil
 		}
 		header := raw[:end]
 		var lines lineCounter
@@ -187,9 +204,9 @@ func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int) (*Parsed, er
 			defer buffers.put(text)
 			header = appendCRLF(text[:0], header, false)
 		}
-		p := &Parsed{Depth: ParseHeader}
+		p.Depth = ParseHeader
 		p.setHeader(message.ParseEnvelope(header), header, false)
-		return p, nil
+		return true, nil
 	}
 }
 
@@ -209,12 +226,12 @@ func headerEnd(b []byte) int {
 
 // setHeader fills in what the header tells. cut: it is not all of it.
 func (p *Parsed) setHeader(env *message.Envelope, raw []byte, cut bool) {
-	p.Envelope = env.Append(make([]byte, 0, 512))
-	header := bytes.TrimSuffix(cachedFields.Append(make([]byte, 0, 1024), raw), []byte("\r\n"))
+	p.Envelope = env.Append(slices.Grow(p.Envelope[:0], 512))
+	header := bytes.TrimSuffix(cachedFields.Append(slices.Grow(p.Header[:0], 1024), raw), []byte("\r\n"))
 	if len(header) > 0 && !bytes.HasSuffix(header, []byte("\r\n")) {
 		header = append(header, '\r', '\n')
 	}
-	p.keys = appendSortKeys(make(encoder, 0, 256), env, header)
+	p.keys = appendSortKeys(slices.Grow(p.keys[:0], 256), env, header)
 	if len(header) > maxCachedHeader {
 		header, cut = nil, true
 	}

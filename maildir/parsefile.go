@@ -1,7 +1,6 @@
 package maildir
 
 import (
-	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -108,12 +107,12 @@ func (p *parseFile) unmapAll() {
 	p.unmap = nil
 }
 
-// get returns what is known of row i; nil when nothing is.
-func (p *parseFile) get(s *State, i int) (out *Parsed) {
+// get returns what is known of row i, in the buffer; nil when nothing is.
+func (p *parseFile) get(s *State, i int, buffer *ParsedBuffer) (out *Parsed) {
 	if p == nil {
 		return nil
 	}
-	if !durable.Faultless(func() { out = p.find(s, i) }) {
+	if !durable.Faultless(func() { out = p.find(s, i, buffer) }) {
 		p.giveUp()
 		return nil
 	}
@@ -129,7 +128,7 @@ func (p *parseFile) giveUp() {
 
 // find is get where the whole of the file is still there. What it returns is a copy:
 // it may be read at any time.
-func (p *parseFile) find(s *State, i int) *Parsed {
+func (p *parseFile) find(s *State, i int, buffer *ParsedBuffer) *Parsed {
 	sl := s.slot(i)
 	at := s.blocks[sl.block()].loadCached(sl.row()) - 1
 	if at < 0 {
@@ -149,7 +148,11 @@ func (p *parseFile) find(s *State, i int) *Parsed {
 	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(rec[4:]) {
 		return nil
 	}
-	return decodeParsed(bytes.Clone(payload), s.validity, s.uids[i])
+	buffer.record = append(buffer.record[:0], payload...)
+	if !buffer.parsed.decode(buffer.record, s.validity, s.uids[i]) {
+		return nil
+	}
+	return &buffer.parsed
 }
 
 // depth returns how much is known of row i, if that is anything. It does not check the
@@ -173,9 +176,10 @@ func (p *parseFile) depth(s *State, i int) (Depth, bool) {
 	return depth, true
 }
 
-// encode makes the record of a message.
-func (p *Parsed) encode(validity uint32, uid UID) []byte {
-	e := make(encoder, logFixed, logFixed+64+len(p.Envelope)+len(p.Header)+len(p.keys)+len(p.BodyStructure)+len(p.Body)+len(p.Preview))
+// appendRecord appends the record of a message.
+func (p *Parsed) appendRecord(to []byte, validity uint32, uid UID) []byte {
+	start := len(to)
+	e := encoder(append(to, make([]byte, logFixed)...))
 	e = append(e, byte(p.Depth))
 	e.uint(uint64(validity))
 	e.uint(uint64(uid))
@@ -186,22 +190,20 @@ func (p *Parsed) encode(validity uint32, uid UID) []byte {
 	e.bytes(p.BodyStructure)
 	e.bytes(p.Body)
 	e.bytes(p.Preview)
-	sealRecord(e)
+	sealRecord(e[start:])
 	return e
 }
 
-// decodeParsed reads a record's payload; nil: it is damaged, or another message's.
-func decodeParsed(payload []byte, validity uint32, uid UID) *Parsed {
+// decode reads a record's payload, and points into it; false: it is damaged, or
+// another message's.
+func (p *Parsed) decode(payload []byte, validity uint32, uid UID) bool {
 	d := decoder{data: payload}
 	depth := Depth(d.uint())
 	if v, u := d.uint(), d.uint(); v != uint64(validity) || u != uint64(uid) {
-		return nil
+		return false
 	}
-	p := &Parsed{Depth: depth, Envelope: d.bytes(), Header: d.bytes(), HeaderCut: d.bool(), keys: d.bytes(), BodyStructure: d.bytes(), Body: d.bytes(), Preview: d.bytes()}
-	if d.bad || len(d.data) != 0 {
-		return nil
-	}
-	return p
+	*p = Parsed{Depth: depth, Envelope: d.bytes(), Header: d.bytes(), HeaderCut: d.bool(), keys: d.bytes(), BodyStructure: d.bytes(), Body: d.bytes(), Preview: d.bytes()}
+	return !d.bad && len(d.data) == 0
 }
 
 // window returns the mapped file, and more: only what is before size may be read.
@@ -251,12 +253,13 @@ func (b *parseBatch) add(p *parseFile, s *State, i int, out *Parsed) {
 	if p == nil {
 		return
 	}
-	rec := out.encode(s.validity, s.uids[i])
-	if len(rec) > maxParseRecord {
+	start := len(b.records)
+	b.records = out.appendRecord(b.records, s.validity, s.uids[i])
+	if len(b.records)-start > maxParseRecord {
+		b.records = b.records[:start]
 		return
 	}
-	b.rows, b.at = append(b.rows, i), append(b.at, int64(len(b.records)))
-	b.records = append(b.records, rec...)
+	b.rows, b.at = append(b.rows, i), append(b.at, int64(start))
 	if len(b.records) >= parseBatchBytes {
 		b.flush(p, s)
 	}

@@ -37,6 +37,9 @@ func (k *SortKeys) Refs() int { return len(k.refs) / 8 }
 // Ref is reference i.
 func (k *SortKeys) Ref(i int) MessageID { return MessageID(binary.LittleEndian.Uint64(k.refs[8*i:])) }
 
+// referencesField picks what a reply refers to.
+var referencesField = message.NewFieldFilter([]string{"References"}, false)
+
 // appendSortKeys encodes the keys of a message with this envelope and header.
 func appendSortKeys(e encoder, env *message.Envelope, header []byte) encoder {
 	sent, ok := message.Date(env.Date)
@@ -57,7 +60,10 @@ func appendSortKeys(e encoder, env *message.Envelope, header []byte) encoder {
 		id = hashMessageID(ids[0])
 	}
 	e.uint(uint64(id))
-	refs := message.MessageIDs(message.ParseHeader(header).Get("References"))
+	var refs []string
+	if only := referencesField.Append(nil, header); len(only) > len("\r\n") {
+		refs = message.MessageIDs(message.ParseHeader(only).Get("References"))
+	}
 	if len(refs) == 0 {
 		if refs = message.MessageIDs(env.InReplyTo); len(refs) > 1 {
 			refs = refs[:1]

@@ -214,7 +214,7 @@ func (o *orderer) keyOf(ctx context.Context, row int) ([]byte, error) {
 
 // sortKeys are those of a row, empty where the message is gone.
 func (m *Mailbox) sortKeys(ctx context.Context, s *State, row int) (SortKeys, error) {
-	p, err := m.Parsed(ctx, s.uids[row], ParseHeader)
+	p, err := m.Parsed(ctx, s.uids[row], ParseHeader, nil)
 	if errors.Is(err, ErrExpunged) {
 		return SortKeys{}, nil
 	}

@@ -98,21 +98,20 @@ func compareUint(a, b uint32) int {
 // FuzzParsed gives anything as a record of the parse cache.
 func FuzzParsed(f *testing.F) {
 	p := &Parsed{Depth: ParsePreview, Envelope: []byte("(NIL)"), Header: []byte("From: a\r\n"), Preview: []byte("x")}
-	f.Add(p.encode(7, 9)[logFixed:])
+	f.Add(p.appendRecord(nil, 7, 9)[logFixed:])
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		p := decodeParsed(payload, 7, 9)
-		if p == nil {
+		var p, again, other Parsed
+		if !p.decode(payload, 7, 9) {
 			return
 		}
 		keys := p.SortKeys()
 		for i := range keys.Refs() {
 			keys.Ref(i)
 		}
-		again := decodeParsed(p.encode(7, 9)[logFixed:], 7, 9)
-		if again == nil || again.Depth != p.Depth || !bytes.Equal(again.Header, p.Header) || !bytes.Equal(again.keys, p.keys) || !bytes.Equal(again.Preview, p.Preview) {
+		if !again.decode(p.appendRecord(nil, 7, 9)[logFixed:], 7, 9) || again.Depth != p.Depth || !bytes.Equal(again.Header, p.Header) || !bytes.Equal(again.keys, p.keys) || !bytes.Equal(again.Preview, p.Preview) {
 			t.Errorf("%+v came back as %+v", p, again)
 		}
-		if decodeParsed(payload, 7, 10) != nil || decodeParsed(payload, 8, 9) != nil {
+		if other.decode(payload, 7, 10) || other.decode(payload, 8, 9) {
 			t.Error("the record is taken for another message's")
 		}
 	})
@@ -126,7 +125,7 @@ func TestParsedDepth(t *testing.T) {
 	h.put("cur/1.a:2,", text)
 	h.sync(h.inbox)
 	for _, depth := range []Depth{ParseHeader, ParseAll, ParsePreview} {
-		p, err := h.inbox.Parsed(h.ctx(), 1, depth)
+		p, err := h.inbox.Parsed(h.ctx(), 1, depth, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +138,7 @@ func TestParsedDepth(t *testing.T) {
 		}
 	}
 	h.restart()
-	if p := h.inbox.parseFile().get(h.inbox.State(), 0); p == nil || p.Depth != ParsePreview {
+	if p := h.inbox.parseFile().get(h.inbox.State(), 0, &ParsedBuffer{}); p == nil || p.Depth != ParsePreview {
 		t.Errorf("the cache has %+v", p)
 	}
 }

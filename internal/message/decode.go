@@ -3,6 +3,7 @@ package message
 import (
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 // DecodeHeader turns the encoded words (RFC 2047) of an unfolded header value into UTF-8.
@@ -11,6 +12,9 @@ import (
 // encoded words become spaces.
 func DecodeHeader(s string) string {
 	if !strings.Contains(s, "=?") {
+		if utf8.ValidString(s) {
+			return s
+		}
 		return guess8bit([]byte(s))
 	}
 	var out strings.Builder

@@ -115,10 +115,13 @@ func isEmptyLine(line []byte) bool {
 
 func isFolded(line []byte) bool { return line[0] == ' ' || line[0] == '\t' }
 
+// mostFields is how many fields most headers have at most.
+const mostFields = 24
+
 // ParseHeader takes raw, a header with or without its empty line, and whatever follows
 // it is ignored. It keeps raw, and has no limits.
 func ParseHeader(raw []byte) *Header {
-	h := &Header{}
+	h := &Header{fields: make([]fieldSpan, 0, mostFields)}
 	end := eachField(raw, func(f fieldSpan) { h.fields = append(h.fields, f) })
 	h.raw = raw[:end]
 	return h
@@ -167,11 +170,16 @@ func (h *Header) Fields() iter.Seq[Field] {
 	return func(yield func(Field) bool) {
 		for _, s := range h.fields {
 			raw := h.raw[s.start:s.end:s.end]
-			if !yield(Field{Name: string(raw[:s.name]), Raw: raw, Offset: s.start, value: s.value}) {
+			if !yield(s.field(raw)) {
 				return
 			}
 		}
 	}
+}
+
+// field is the field that s spans, raw being its bytes.
+func (s fieldSpan) field(raw []byte) Field {
+	return Field{Name: string(raw[:s.name]), Raw: raw, Offset: s.start, value: s.value}
 }
 
 // Get returns the value of the first field called name (in any case), unfolded and not
@@ -203,8 +211,9 @@ func (h *Header) Count(name string) int {
 
 func (h *Header) named(name string) iter.Seq[Field] {
 	return func(yield func(Field) bool) {
-		for f := range h.Fields() {
-			if f.value > 0 && sameName(f.Name, name) && !yield(f) {
+		for _, s := range h.fields {
+			raw := h.raw[s.start:s.end:s.end]
+			if s.value > 0 && sameName(raw[:s.name], name) && !yield(s.field(raw)) {
 				return
 			}
 		}
@@ -212,7 +221,7 @@ func (h *Header) named(name string) iter.Seq[Field] {
 }
 
 // sameName compares field names: ASCII letters without regard to case.
-func sameName(a, b string) bool {
+func sameName[T []byte | string](a T, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}
