@@ -16,8 +16,10 @@ type tidier struct {
 const (
 	// calmCrowd is how many sessions' leavings are worth a collection.
 	calmCrowd = 100
-	// tidyShare is what a collection may take of the time: one part in so many.
-	tidyShare = 50
+	// A collection is followed by a pause of so many times as long, and no longer than
+	// tidyPause: on a machine that has no time for us it lasts because it waits.
+	tidyShare = 20
+	tidyPause = 2 * time.Second
 )
 
 // calmed counts a session that rests, or has ended.
@@ -31,7 +33,7 @@ func (t *tidier) tidy() {
 	t.calm.Store(0)
 	start := time.Now()
 	debug.FreeOSMemory()
-	time.AfterFunc(max(restAfter/2, tidyShare*time.Since(start)), func() {
+	time.AfterFunc(min(max(restAfter/2, tidyShare*time.Since(start)), tidyPause), func() {
 		if t.calm.Load() >= calmCrowd {
 			t.tidy()
 			return
