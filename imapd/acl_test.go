@@ -33,7 +33,7 @@ func (h *host) ask(t testing.TB, user string) *asker {
 
 func (a *asker) line() string {
 	a.t.Helper()
-	a.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	a.conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	line, err := a.r.ReadString('\n')
 	if err != nil {
 		a.t.Fatal(err)

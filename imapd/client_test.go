@@ -96,7 +96,7 @@ func TestClient(t *testing.T) {
 		if n != 2 {
 			t.Errorf("EXISTS %d", n)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("IDLE does not tell of a delivery")
 	}
 	ok("idle", idle.Close())

@@ -27,7 +27,7 @@ func TestStreamGone(t *testing.T) {
 		t.Error("a silent client is taken for gone")
 	}
 	client.Write([]byte("a"))
-	nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	nc.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	if n, err := nc.Read(make([]byte, 1)); n != 1 || err != nil {
 		t.Fatal(err)
 	}

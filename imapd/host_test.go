@@ -68,7 +68,7 @@ func newHost(t testing.TB, adjust func(*imapd.Config)) *host {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Error("the server does not stop")
 		}
 	})

@@ -29,7 +29,7 @@ func TestInflatePartialFlush(t *testing.T) {
 		chunk := data[8 : 8+size]
 		data = data[8+size:]
 		go func() { _, _ = client.Write(chunk) }()
-		server.SetReadDeadline(time.Now().Add(30 * time.Second))
+		server.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		text := make([]byte, plain)
 		if n, err := io.ReadFull(r, text); err != nil {
 			t.Fatalf("chunk %d: %d bytes of %d: %v", i, n, plain, err)

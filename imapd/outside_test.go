@@ -14,7 +14,7 @@ import (
 func TestOutsideChanges(t *testing.T) {
 	h := newHost(t, nil)
 	nc := h.dial(t)
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(2 * time.Minute))
 	r := bufio.NewReader(nc)
 	fmt.Fprintf(nc, "a LOGIN %s %q\r\nb APPEND INBOX {6+}\r\nabcd\r\n\r\nc SELECT INBOX\r\nd IDLE\r\n", ana, password)
 	readUntil(t, r, "c OK")

@@ -63,7 +63,7 @@ func TestStartTLSInjection(t *testing.T) {
 	injected := "b STARTTLS\r\nc NOOP\r\nd NOOP\r\n"
 	for cut := len("b STARTTLS\r\n"); cut <= len(injected); cut++ {
 		nc := h.dial(t)
-		nc.SetDeadline(time.Now().Add(10 * time.Second))
+		nc.SetDeadline(time.Now().Add(2 * time.Minute))
 		io.WriteString(nc, injected[:cut])
 		time.AfterFunc(time.Millisecond, func() { io.WriteString(nc, injected[cut:]) })
 		out, _ := io.ReadAll(nc)
@@ -108,7 +108,7 @@ func TestDrain(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("Serve goes on")
 	}
 }
@@ -146,7 +146,7 @@ func TestGuard(t *testing.T) {
 func TestPreAuthTimeout(t *testing.T) {
 	h := newHost(t, func(cfg *imapd.Config) { cfg.PreAuthTimeout = 50 * time.Millisecond })
 	nc := h.dial(t)
-	nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	nc.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	r := bufio.NewReader(nc)
 	readUntil(t, r, "* BYE")
 	if _, err := r.ReadByte(); err != io.EOF {

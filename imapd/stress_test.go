@@ -189,7 +189,7 @@ var literalEnd = regexp.MustCompile(`\{(\d+)\}$`)
 
 // line reads a response with its literals.
 func (tr *tracker) line() string {
-	tr.nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+	tr.nc.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	var whole strings.Builder
 	for {
 		line, err := tr.r.ReadString('\n')

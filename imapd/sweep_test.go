@@ -38,7 +38,7 @@ func TestSweep(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); s.serve(context.Background(), false) }()
 	r := bufio.NewReader(client)
-	client.SetDeadline(time.Now().Add(10 * time.Second))
+	client.SetDeadline(time.Now().Add(2 * time.Minute))
 	if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "* OK") {
 		t.Fatalf("greeting %q, %v", line, err)
 	}

@@ -134,7 +134,7 @@ func TestCase38OthersAreServedDuringAStore(t *testing.T) {
 	}()
 	select {
 	case <-served:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("others wait for the whole STORE")
 	}
 	close(goOn)

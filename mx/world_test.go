@@ -214,7 +214,7 @@ func (w *world) pair() (ours, theirs net.Conn) {
 	if theirs, err = ln.Accept(); err != nil {
 		w.t.Fatal(err)
 	}
-	theirs.SetDeadline(time.Now().Add(20 * time.Second))
+	theirs.SetDeadline(time.Now().Add(2 * time.Minute))
 	return ours, theirs
 }
 

@@ -188,7 +188,7 @@ func TestSignals(t *testing.T) {
 		if err != nil {
 			t.Errorf("after SIGTERM: %v\n%s", err, log)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		cmd.Process.Kill()
 		t.Errorf("SIGTERM does not end it\n%s", log)
 	}

@@ -41,7 +41,7 @@ func connect(t *testing.T, addr string, useTLS bool) *dialogue {
 // begins with a word.
 func (d *dialogue) say(line, want string) string {
 	d.t.Helper()
-	d.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	d.conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	if line != "" {
 		if _, err := fmt.Fprintf(d.conn, "%s\r\n", line); err != nil {
 			d.t.Fatal(err)
@@ -327,7 +327,7 @@ func TestNotify(t *testing.T) {
 	var got []string
 	buf := make([]byte, 256)
 	for range 4 {
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		n, err := conn.Read(buf)
 		if err != nil {
 			t.Fatal(err)

@@ -67,7 +67,7 @@ func (f *fake) start(t testing.TB) *Filter {
 
 func (f *fake) serve(conn net.Conn) {
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	r := bufio.NewReader(conn)
 	for {
 		var head [5]byte

@@ -160,7 +160,7 @@ func serve(t *testing.T, cfg Config) string {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Error("the server does not end")
 		}
 	})
@@ -190,7 +190,7 @@ func TestALPN(t *testing.T) {
 			}
 			continue
 		}
-		nc.SetDeadline(time.Now().Add(20 * time.Second))
+		nc.SetDeadline(time.Now().Add(2 * time.Minute))
 		io.WriteString(nc, "GET / HTTP/1.1\r\nHost: mx.buzon.test\r\n\r\n")
 		line, err := bufio.NewReader(nc).ReadString('\n')
 		if !strings.HasPrefix(line, test.want) || test.want == "" {
@@ -205,7 +205,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 	addr := serve(t, Config{IMAP: true, Conns: limit.NewConns(limit.ConnsConfig{Total: 1, PerMinute: 1000})})
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	for range 20 {
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(2 * time.Minute)
 		for {
 			res, err := client.Get("https://" + addr + "/health")
 			if err == nil {
