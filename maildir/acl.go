@@ -138,7 +138,7 @@ func (a ACL) format() []byte {
 		if e.Negative {
 			id = "-" + id
 		}
-		if strings.ContainsAny(id, " \"\\") {
+		if strings.ContainsAny(id, " \"\\") || id[0] == '#' {
 			id = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(id) + `"`
 		}
 		b.WriteString(id)
