@@ -60,8 +60,14 @@ func newIndex(m *Mailbox, dir durable.Dir) *index {
 // openIndex finds the mailbox's index and makes its state ours. Every trouble
 // with it is logged and costs a scan.
 func (m *Mailbox) openIndex() []*intent {
+	if m.user.state == nil {
+		return nil
+	}
 	guid := readGUID(m.dir.folder)
-	if m.user.state == nil || guid == "" {
+	if guid == "" {
+		guid = m.lostIdentity()
+	}
+	if guid == "" {
 		return nil
 	}
 	dir, err := openOrMake(m.user.state, guid, 0o700)

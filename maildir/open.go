@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 )
 
@@ -169,7 +170,7 @@ func (m *Mailbox) start(ctx context.Context) error {
 	if _, err := m.syncLocked(ctx); err != nil {
 		return err
 	}
-	if m.uids.header.validity == 0 {
+	if _, err := m.dir.folder.Stat(uidlistFile); m.uids.header.validity == 0 || errors.Is(err, fs.ErrNotExist) {
 		d := m.draft()
 		if err := m.admit(ctx, d, nil); err != nil {
 			return err

@@ -330,14 +330,14 @@ func readSnapshot(dir durable.Dir, gen uint64, mapFile mapFunc, trusted func(fil
 // checked always, blocks unless they are trusted.
 func parseSnapshot(data []byte, trusted bool) (*snapshotHead, []*block, []UID, error) {
 	end := len(data) - snapshotFixed
-	if end < 0 || binary.NativeEndian.Uint64(data[end+8:]) != snapshotMagic {
+	if end < 0 {
 		return nil, nil, nil, fmt.Errorf("%w: no snapshot", errIndex)
 	}
-	n, crc := int(binary.NativeEndian.Uint32(data[end:])), binary.NativeEndian.Uint32(data[end+4:])
-	if n > end || n > maxSnapshotHead || crc32.Checksum(data[end-n:end], castagnoli) != crc {
-		return nil, nil, nil, fmt.Errorf("%w: snapshot head", errIndex)
+	n, err := snapshotHeadSize(data[end:], int64(end))
+	if err != nil {
+		return nil, nil, nil, err
 	}
-	h, err := decodeSnapshotHead(data[end-n : end])
+	h, err := soundSnapshotHead(data[end-n:end], data[end:])
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -362,6 +362,26 @@ func parseSnapshot(data []byte, trusted bool) (*snapshotHead, []*block, []UID, e
 		return nil, nil, nil, fmt.Errorf("%w: snapshot block", errIndex)
 	}
 	return h, blocks, uids, nil
+}
+
+// snapshotHeadSize returns the length of the head that stands before fixed, the last
+// bytes of a snapshot; at most end.
+func snapshotHeadSize(fixed []byte, end int64) (int, error) {
+	if binary.NativeEndian.Uint64(fixed[8:]) != snapshotMagic {
+		return 0, fmt.Errorf("%w: no snapshot", errIndex)
+	}
+	n := binary.NativeEndian.Uint32(fixed)
+	if int64(n) > end || n > maxSnapshotHead {
+		return 0, fmt.Errorf("%w: snapshot head", errIndex)
+	}
+	return int(n), nil
+}
+
+func soundSnapshotHead(head, fixed []byte) (*snapshotHead, error) {
+	if crc32.Checksum(head, castagnoli) != binary.NativeEndian.Uint32(fixed[4:]) {
+		return nil, fmt.Errorf("%w: snapshot head", errIndex)
+	}
+	return decodeSnapshotHead(head)
 }
 
 // verifiers is how many goroutines read a large snapshot: it is all of the time

@@ -38,6 +38,7 @@ type User struct {
 	mu          sync.Mutex          // guards the folder tree: mailboxes come and go under it
 	mailboxes   map[string]*Mailbox // by directory
 	tree        folderTree
+	lost        lostIndexes
 	subs        sync.Mutex // guards the subscriptions file and maildirsize
 	notes       sync.Mutex // guards the small files of folders: annotations, rights, keys
 	maildirSize string     // as it was written last
