@@ -327,7 +327,9 @@ var scenarios = []scenario{
 				if _, err := m.Store(context.Background(), []UID{1, 2}, Change{Op: Add, Flags: FlagFlagged}); err != nil {
 					return err
 				}
-				return w.commit(m)
+				err := w.commit(m)
+				w.flagged = w.modseq["INBOX"]
+				return err
 			})
 		},
 		check: func(w *world, done bool, ids map[string][]string) error {
@@ -337,7 +339,7 @@ var scenarios = []scenario{
 				s := m.State()
 				for i := range s.Len() {
 					msg := s.Message(i)
-					if done && msg.UID != 3 && msg.Flags&FlagFlagged == 0 && msg.ModSeq <= w.modseq["INBOX"] {
+					if done && msg.UID != 3 && msg.Flags&FlagFlagged == 0 && msg.ModSeq <= w.flagged {
 						return fmt.Errorf("UID %d lost its flag under modseq %d", msg.UID, msg.ModSeq)
 					}
 				}

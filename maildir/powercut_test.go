@@ -33,6 +33,7 @@ type world struct {
 	modseq   map[string]ModSeq // committed
 	kept     map[string]bool   // texts that must be somewhere, whatever happens
 	inFlight map[string]bool   // texts that may be there or not
+	flagged  ModSeq            // of the last STORE that was committed
 
 	undeleteDays int
 }
@@ -103,7 +104,7 @@ func (w *world) learn(m *Mailbox) error {
 	if err != nil {
 		return err
 	}
-	name := m.Name()
+	name := w.key(m)
 	if w.told[name] == nil {
 		w.told[name], w.gone[name] = map[UID]string{}, map[UID]bool{}
 	}
@@ -162,14 +163,14 @@ func TestPowerCut(t *testing.T) {
 		samples = n
 	}
 	cuts := 0
-	for _, sc := range scenarios {
+	for _, sc := range slices.Concat(scenarios, noteScenarios) {
 		t.Run(sc.name, func(t *testing.T) {
 			for after := 0; ; after++ {
 				finished := false
 				// Two are always the same, the others differ each time.
 				for sample := range 2 + samples*(len(crashfs.Modes)-2) {
 					mode := crashfs.Modes[min(sample, 2+(sample-2)%(len(crashfs.Modes)-2))]
-					done, err := runCut(t, sc, after, mode, uint64(sample))
+					done, err := runCut(t, sc, after, mode, uint64(sample), nil)
 					cuts++
 					if err != nil {
 						t.Fatalf("power cut before step %d (mode %d, sample %d): %v", after, mode, sample, err)
@@ -186,9 +187,11 @@ func TestPowerCut(t *testing.T) {
 }
 
 // runCut runs a scenario up to a cut and checks what is found afterwards. done
-// says that the operation was finished before.
-func runCut(t *testing.T, sc scenario, after int, mode crashfs.Mode, seed uint64) (done bool, err error) {
+// says that the operation was finished before. An fsync that lie, where it is not nil,
+// says true of is left out.
+func runCut(t *testing.T, sc scenario, after int, mode crashfs.Mode, seed uint64, lie func(site string) bool) (done bool, err error) {
 	w := newWorld(t)
+	w.fs.Lie = guarded(lie)
 	w.undeleteDays = sc.undeleteDays
 	if !sc.bare {
 		if err := w.open(); err != nil {
@@ -204,34 +207,49 @@ func runCut(t *testing.T, sc scenario, after int, mode crashfs.Mode, seed uint64
 	if done && err != nil {
 		return true, fmt.Errorf("without a cut: %w", err)
 	}
-	w.fs.CutAfter(0)
-	w.close()
 	rng := rand.New(rand.NewPCG(seed, uint64(after)))
-	w.fs = w.fs.Restart(mode, rng)
+	// The second cut comes right after clients have seen what the first one left.
 	var before map[string][]string
 	for round := range 2 {
-		if err := w.open(); err != nil {
-			return done, fmt.Errorf("open again: %w", err)
-		}
-		w.store.boot = "another boot"
-		ids, err := w.verify()
-		if err == nil && sc.check != nil {
-			err = sc.check(w, done, ids)
-		}
+		w.fs.CutAfter(0)
+		w.close()
+		w.fs = w.fs.Restart(mode, rng)
+		ids, err := w.recovered(sc, done)
 		if err == nil && round == 1 {
 			for name := range before {
 				if !slices.Equal(before[name], ids[name]) {
-					err = fmt.Errorf("%s has %q, had %q before another restart", name, ids[name], before[name])
+					err = fmt.Errorf("%s has %q, had %q before a second cut", name, ids[name], before[name])
 				}
 			}
 		}
-		w.close()
 		if err != nil {
-			return done, fmt.Errorf("%w\n%s", err, strings.Join(w.fs.Tree(), "\n"))
+			err = fmt.Errorf("round %d: %w\n%s", round, err, strings.Join(w.fs.Tree(), "\n"))
+			w.close()
+			return done, err
 		}
 		before = ids
 	}
+	w.close()
 	return done, nil
+}
+
+// recovered opens the store after a cut, checks what is there, and lets clients see
+// it.
+func (w *world) recovered(sc scenario, done bool) (map[string][]string, error) {
+	if err := w.open(); err != nil {
+		return nil, fmt.Errorf("open again: %w", err)
+	}
+	w.store.boot = "another boot"
+	ids, err := w.verify()
+	if err == nil && sc.check != nil {
+		err = sc.check(w, done, ids)
+	}
+	for name := range ids {
+		if err == nil {
+			err = w.with(name, w.learn)
+		}
+	}
+	return ids, err
 }
 
 // verify checks what is always true, and returns the texts of each mailbox.
@@ -270,33 +288,41 @@ func (w *world) verify() (map[string][]string, error) {
 }
 
 func (w *world) verifyMailbox(m *Mailbox) ([]string, error) {
-	s := m.State()
+	s, name := m.State(), w.key(m)
 	var ids []string
 	for _, uid := range s.UIDs() {
 		id, err := w.read(m, uid)
 		if err != nil {
 			return nil, err
 		}
-		if told, ok := w.told[m.Name()][uid]; ok && told != id && w.validity[m.Name()] == s.UIDValidity() {
+		if told, ok := w.told[name][uid]; ok && told != id && w.validity[name] == s.UIDValidity() {
 			return nil, fmt.Errorf("UID %d was %s, is %s", uid, told, id)
 		}
-		if w.gone[m.Name()][uid] {
+		if w.gone[name][uid] {
 			return nil, fmt.Errorf("UID %d was expunged and is back", uid)
 		}
 		ids = append(ids, id)
 	}
-	if v := w.validity[m.Name()]; v != 0 && v != s.UIDValidity() {
+	if v := w.validity[name]; v != 0 && v != s.UIDValidity() {
 		return nil, fmt.Errorf("UIDVALIDITY %d was %d", s.UIDValidity(), v)
 	}
-	for uid := range w.told[m.Name()] {
+	for uid := range w.told[name] {
 		if uid >= s.UIDNext() {
 			return nil, fmt.Errorf("UIDNEXT %d, but %d was told", s.UIDNext(), uid)
 		}
 	}
-	if s.HighestModSeq() < w.modseq[m.Name()] {
-		return nil, fmt.Errorf("HIGHESTMODSEQ %d, but %d was told", s.HighestModSeq(), w.modseq[m.Name()])
+	if s.HighestModSeq() < w.modseq[name] {
+		return nil, fmt.Errorf("HIGHESTMODSEQ %d, but %d was told", s.HighestModSeq(), w.modseq[name])
 	}
 	return ids, nil
+}
+
+// key is a mailbox in the ledger: its name, where it is ana's.
+func (w *world) key(m *Mailbox) string {
+	if m.User() == w.user {
+		return m.Name()
+	}
+	return m.User().ID() + " " + m.Name()
 }
 
 // with calls fn with a mailbox.

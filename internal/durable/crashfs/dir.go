@@ -227,7 +227,9 @@ func (d *dir) Sync() error {
 	if err := d.fs.begin("fsync", d.path+"/", true); err != nil {
 		return err
 	}
-	d.fs.syncDir(d.node)
+	if !d.fs.lies(d.path + "/") {
+		d.fs.syncDir(d.node)
+	}
 	return nil
 }
 
@@ -343,6 +345,9 @@ func (f *file) sync(op string) error {
 		return err
 	}
 	defer unlock()
+	if f.fs.lies(f.name) {
+		return nil
+	}
 	f.node.clean()
 	f.fs.files = slices.DeleteFunc(f.fs.files, func(x *inode) bool { return x == f.node })
 	return nil

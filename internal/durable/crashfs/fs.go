@@ -48,6 +48,9 @@ type FS struct {
 	Fail func(op, name string) error
 	// Trace, when set, is told each operation that counts.
 	Trace func(op, name string)
+	// Lie, when set, is asked at each fsync whether only to say that it is done. The
+	// name of a directory ends in "/".
+	Lie func(name string) bool
 }
 
 type inode struct {
@@ -163,7 +166,7 @@ func (f *FS) Restart(mode Mode, rng *rand.Rand) *FS {
 	for _, x := range f.files {
 		x.loseData(mode, rng)
 	}
-	n := &FS{clock: f.clock + int64(10*time.Second), cut: -1, inos: f.inos, root: f.root}
+	n := &FS{clock: f.clock + int64(10*time.Second), cut: -1, inos: f.inos, root: f.root, Lie: f.Lie}
 	n.settle(n.root, map[*inode]bool{})
 	return n
 }
@@ -370,6 +373,8 @@ func (f *FS) begin(op, name string, counts bool) error {
 	}
 	return nil
 }
+
+func (f *FS) lies(name string) bool { return f.Lie != nil && f.Lie(name) }
 
 func pathError(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}

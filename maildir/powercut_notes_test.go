@@ -1,0 +1,162 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// noteScenarios are those about the small files beside the messages, and about
+// control files that are written anew.
+var noteScenarios = []scenario{
+	{
+		name: "TestCase36RenameOne",
+		setup: func(w *world) error {
+			if err := w.user.Create(context.Background(), "A", ""); err != nil {
+				return err
+			}
+			return w.fill("A", "a")
+		},
+		run: func(w *world) error {
+			delete(w.told, "A")
+			delete(w.validity, "A")
+			return w.user.Rename(context.Background(), "A", "Z/Y")
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			if old, now := len(ids["A"]), len(ids["Z/Y"]); old+now != 1 || done && now != 1 {
+				return fmt.Errorf("%d messages under the old name, %d under the new one", old, now)
+			}
+			return nil
+		},
+	},
+	{
+		// The 27th keyword has no letter.
+		name: "TestCase33KeywordWithoutLetter",
+		setup: func(w *world) error {
+			if err := w.fill("INBOX", "a", "b"); err != nil {
+				return err
+			}
+			return w.with("INBOX", func(m *Mailbox) error {
+				var names []string
+				for i := range letterKeywords {
+					names = append(names, fmt.Sprint("Letter", i))
+				}
+				if _, err := m.Store(context.Background(), []UID{1}, Change{Op: Add, Keywords: names}); err != nil {
+					return err
+				}
+				return w.commit(m)
+			})
+		},
+		run: func(w *world) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				if _, err := m.Store(context.Background(), []UID{2}, Change{Op: Add, Keywords: []string{"Extra"}}); err != nil {
+					return err
+				}
+				return w.commit(m)
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				s := m.State()
+				i, _ := s.Find(2)
+				if has := slices.Contains(s.keywords.names(s.Message(i).Keywords), "Extra"); done && !has {
+					return errors.New("the keyword is lost")
+				}
+				return same(ids["INBOX"], "a", "b")
+			})
+		},
+	},
+	{
+		name:  "SpecialUse",
+		setup: func(w *world) error { return nil },
+		run: func(w *world) error {
+			return w.user.SetSpecialUse(context.Background(), "Archive", `\Important`)
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			use, err := w.user.SpecialUse("Archive")
+			if err == nil && use != `\Important` && (done || use != `\Archive`) {
+				err = fmt.Errorf("its use is %q", use)
+			}
+			return err
+		},
+	},
+	{
+		name: "Annotate",
+		setup: func(w *world) error {
+			_, err := w.user.Annotate(context.Background(), "Archive", note("old"))
+			return err
+		},
+		run: func(w *world) error {
+			_, err := w.user.Annotate(context.Background(), "Archive", note("new"))
+			return err
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			notes, err := w.user.Annotations(context.Background(), "Archive")
+			if err == nil && (len(notes) != 1 || notes[0].Value != "new" && (done || notes[0].Value != "old")) {
+				err = fmt.Errorf("notes %q", notes)
+			}
+			return err
+		},
+	},
+	{
+		// A right that was taken away stays away.
+		name:  "TakeRight",
+		setup: func(w *world) error { return w.giveRights("lrs") },
+		run:   func(w *world) error { return w.giveRights("l") },
+		check: func(w *world, done bool, ids map[string][]string) error {
+			a, err := w.user.ACL(context.Background(), "Archive")
+			if rights := a.Rights("luis@example.org", false).String(); err == nil && rights != "l" && (done || rights != "lrs") {
+				err = fmt.Errorf("rights %q", rights)
+			}
+			return err
+		},
+	},
+	{
+		// URLs that were signed with a key that was given up lead nowhere.
+		name: "ResetURLKey",
+		setup: func(w *world) error {
+			_, err := w.user.URLKey(context.Background(), strings.Repeat("0", 32), true)
+			return err
+		},
+		run: func(w *world) error { return w.user.ResetURLKey(context.Background(), "") },
+		check: func(w *world, done bool, ids map[string][]string) error {
+			key, err := w.user.URLKey(context.Background(), strings.Repeat("0", 32), false)
+			if err == nil && done && key != nil {
+				err = errors.New("the key is back")
+			}
+			return err
+		},
+	},
+	{
+		// Somebody removes the list; we write it again as it was.
+		name:  "ListRestored",
+		setup: func(w *world) error { return w.fill("INBOX", "a", "b", "c") },
+		run: func(w *world) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				if err := m.dir.folder.Remove(uidlistFile); err != nil {
+					return err
+				}
+				if err := m.dir.folder.Sync(); err != nil {
+					return err
+				}
+				return w.appendAll("INBOX", "d")
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error { return noDoubles(ids["INBOX"]) },
+	},
+}
+
+func note(value string) []AnnotationChange {
+	return []AnnotationChange{{Annotation: Annotation{Owner: "ana@example.org", Name: "/comment", Value: value}}}
+}
+
+// giveRights gives luis these rights on Archive.
+func (w *world) giveRights(letters string) error {
+	rights, _ := ParseRights(letters)
+	return w.user.EditACL(context.Background(), "Archive", func(a *ACL) error {
+		a.Set(ACLUser("luis@example.org"), false, rights, false)
+		return nil
+	})
+}
