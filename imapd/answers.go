@@ -82,6 +82,7 @@ var storeAnswers = []struct {
 	{maildir.ErrBadName, "CANNOT", "The mailbox name cannot be used", true},
 	{maildir.ErrInbox, "CANNOT", "Not possible with INBOX", true},
 	{maildir.ErrExpunged, "EXPUNGEISSUED", "Some of the messages no longer exist", true},
+	{maildir.ErrUnreadable, "SERVERBUG", "Some of the messages cannot be read, the server's log has more", false},
 	{maildir.ErrQuota, "OVERQUOTA", "Quota exceeded", true},
 	{maildir.ErrLimit, "LIMIT", "A limit is reached", true},
 	{maildir.ErrFull, "UNAVAILABLE", "No space left on the server", false},

@@ -180,7 +180,7 @@ func (f *fetcher) skip(err error) error {
 	switch {
 	case errors.Is(err, maildir.ErrExpunged):
 		f.gone = true
-	case errors.As(err, &n):
+	case errors.As(err, &n), errors.Is(err, maildir.ErrUnreadable):
 		f.failed = err
 	default:
 		return err

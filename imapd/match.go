@@ -128,6 +128,8 @@ func (m *matching) batch(c *candidate, b int) error {
 		ok, err := m.key.match(c)
 		switch {
 		case errors.Is(err, maildir.ErrExpunged): // gone meanwhile: it matches nothing
+		case errors.Is(err, maildir.ErrUnreadable): // one bad file must not hide the others
+			m.s.log.Warn("message left out of a search", "user", string(m.s.account.ID), "mailbox", v.box.Name(), "err", err)
 		case err != nil:
 			return err
 		case ok:

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"buzon/internal/durable"
+
+	"golang.org/x/sys/unix"
 )
 
 type durableDir = durable.Dir
@@ -196,7 +198,7 @@ func (m *Mailbox) openRow(ctx context.Context, s *State, i int) (*File, error) {
 		return err
 	})
 	if err != nil {
-		return nil, diskError(err)
+		return nil, openError(err)
 	}
 	in, err := f.Stat()
 	if err != nil {
@@ -216,6 +218,17 @@ func (m *Mailbox) openRow(ctx context.Context, s *State, i int) (*File, error) {
 	}
 	b.correctSize(r, file.size)
 	return file, nil
+}
+
+// openError is diskError for the file of one message: what is wrong with it is wrong
+// with no other.
+func openError(err error) error {
+	for _, e := range []error{unix.EACCES, unix.EPERM, unix.EIO, durable.ErrNotRegular} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("%w: %w", ErrUnreadable, err)
+		}
+	}
+	return diskError(err)
 }
 
 // isCRLF says that a file of this size needs no conversion.
@@ -238,7 +251,7 @@ func (m *Mailbox) readRow(ctx context.Context, s *State, i int, n int64) (*File,
 	})
 	if err != nil || in.Size > n {
 		buffers.put(raw)
-		return nil, diskError(err)
+		return nil, openError(err)
 	}
 	raw = raw[:read]
 	ready := b.isCRLF(r, in.Size)

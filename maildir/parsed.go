@@ -181,7 +181,7 @@ func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int, p *Parsed) (
 			return err
 		})
 		if err != nil {
-			return false, fmt.Errorf("open message %d: %w", s.uids[i], diskError(err))
+			return false, fmt.Errorf("open message %d: %w", s.uids[i], openError(err))
 		}
 		sl := s.slot(i)
 		s.blocks[sl.block()].learnFrom(sl.row(), in)

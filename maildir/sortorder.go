@@ -212,10 +212,10 @@ func (o *orderer) keyOf(ctx context.Context, row int) ([]byte, error) {
 	return o.key.of(&keys, sent), err
 }
 
-// sortKeys are those of a row, empty where the message is gone.
+// sortKeys are those of a row, empty where the message is gone or cannot be read.
 func (m *Mailbox) sortKeys(ctx context.Context, s *State, row int) (SortKeys, error) {
 	p, err := m.Parsed(ctx, s.uids[row], ParseHeader, nil)
-	if errors.Is(err, ErrExpunged) {
+	if errors.Is(err, ErrExpunged) || errors.Is(err, ErrUnreadable) {
 		return SortKeys{}, nil
 	}
 	if err != nil {

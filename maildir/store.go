@@ -54,7 +54,7 @@ type Config struct {
 type Store struct {
 	cfg   Config
 	mail  durable.Dir
-	state durable.Dir // nil: no indexes
+	state durable.Dir // nil: no indexes; use stateDir
 	now   func() time.Time
 	log   *slog.Logger
 	namer *namer
@@ -67,6 +67,8 @@ type Store struct {
 	watching   sync.Once
 	mapper     *durable.Mapper
 	serial     atomic.Uint64
+
+	stateLock sync.Mutex // guards state, which others may remove
 
 	mu     sync.Mutex
 	users  map[string]*User
@@ -116,6 +118,26 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.background.Go(func() { s.mapper.Run(s.ctx) })
 	return s, nil
+}
+
+// stateDir is the directory of the indexes; nil when none are kept. It is made again
+// when somebody removed it. The one that is gone may be in use and is left alone.
+func (s *Store) stateDir() durable.Dir {
+	s.stateLock.Lock()
+	defer s.stateLock.Unlock()
+	if s.state == nil || s.cfg.State == "" {
+		return s.state
+	}
+	if in, err := s.state.Self(); err == nil && in.Nlink == 0 {
+		again, err := makeAndOpen(s.cfg.State)
+		if err != nil {
+			s.log.Error("state directory cannot be made again", "err", err)
+			return s.state
+		}
+		s.log.Warn("state directory was removed, and is made again")
+		s.state = again
+	}
+	return s.state
 }
 
 func makeAndOpen(path string) (durable.Dir, error) {

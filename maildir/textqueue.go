@@ -147,7 +147,7 @@ func (w *textWorker) complete() error {
 		if w.m.deleted.Load() || w.m.State().validity != s.validity {
 			return nil
 		}
-		if err := w.readMessage(r, uid); err != nil && !errors.Is(err, ErrExpunged) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if err := w.readMessage(r, uid); err != nil && !errors.Is(err, ErrExpunged) && !errors.Is(err, ErrUnreadable) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return err
 		}
 	}

@@ -182,9 +182,7 @@ func (u *User) open() error {
 	if err := u.openTmp(); err != nil {
 		return err
 	}
-	if err := u.openState(path); err != nil {
-		return err
-	}
+	u.openState(path)
 	u.mailboxes = map[string]*Mailbox{}
 	u.granule = u.measureGranule()
 	if err := u.recoverTree(); err != nil {
@@ -278,23 +276,25 @@ func openFolderDirs(folder durable.Dir, perm fs.FileMode) (d folderDirs, err err
 	return d, err
 }
 
-func (u *User) openState(path []string) error {
-	if u.store.state == nil {
-		return nil
+// openState opens the directory of the user's indexes. Without it mailboxes have none.
+func (u *User) openState(path []string) {
+	state := u.store.stateDir()
+	if state == nil {
+		return
 	}
-	dir := u.store.state
+	dir := state
 	for _, p := range path[:2] {
 		next, err := openOrMake(dir, p, 0o700)
-		if dir != u.store.state {
+		if dir != state {
 			_ = dir.Close()
 		}
 		if err != nil {
-			return fmt.Errorf("open index: %w", err)
+			u.store.log.Warn("indexes cannot be used", "user", u.id, "err", err)
+			return
 		}
 		dir = next
 	}
 	u.state = dir
-	return nil
 }
 
 // isFresh reports that the tree has never been used: no folder, no subscription,
