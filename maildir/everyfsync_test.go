@@ -63,6 +63,8 @@ var spareFsyncs = map[string]string{
 	"index/ in index.openLog < Mailbox.openIndex":              "the log's name was made durable with its snapshot, unless others removed it",
 	"root/ in User.clearRenameNote < User.renameFolders":       "what we do to folders next makes it durable; what others do does not",
 	"root/ in User.editSubscriptions < User.makeDefaults":      "INBOX's list is made in the same directory next",
+	"dovecot-keywords-more in appendLines < Mailbox.storeSome": "the index has them, too: the file is for when there is no index",
+	"root/ in appendLines < Mailbox.storeSome":                 "as above",
 	"root/ in openOrMake < openFolderDirs":                     "INBOX's list is made in the same directory next",
 }
 
@@ -140,6 +142,9 @@ func fsyncSite(name string) string {
 			break
 		}
 	}
+	if len(chain) == 0 {
+		return "" // the test's own
+	}
 	return target + " in " + strings.Join(chain, " < ")
 }
 
@@ -152,6 +157,7 @@ func guarded(lie func(site string) bool) func(name string) bool {
 	return func(name string) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return lie(fsyncSite(name))
+		site := fsyncSite(name)
+		return site != "" && lie(site)
 	}
 }

@@ -120,11 +120,18 @@ var noteScenarios = []scenario{
 			_, err := w.user.URLKey(context.Background(), strings.Repeat("0", 32), true)
 			return err
 		},
-		run: func(w *world) error { return w.user.ResetURLKey(context.Background(), "") },
+		run: func(w *world) error {
+			if err := w.user.ResetURLKey(context.Background(), ""); err != nil {
+				return err
+			}
+			key, err := w.user.URLKey(context.Background(), strings.Repeat("0", 32), true)
+			w.urlKey = string(key)
+			return err
+		},
 		check: func(w *world, done bool, ids map[string][]string) error {
 			key, err := w.user.URLKey(context.Background(), strings.Repeat("0", 32), false)
-			if err == nil && done && key != nil {
-				err = errors.New("the key is back")
+			if err == nil && done && string(key) != w.urlKey {
+				err = errors.New("the new key is lost, or the old one is back")
 			}
 			return err
 		},

@@ -34,6 +34,7 @@ type world struct {
 	kept     map[string]bool   // texts that must be somewhere, whatever happens
 	inFlight map[string]bool   // texts that may be there or not
 	flagged  ModSeq            // of the last STORE that was committed
+	urlKey   string            // that URLs are signed with
 
 	undeleteDays int
 }
