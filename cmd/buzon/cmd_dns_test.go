@@ -28,7 +28,8 @@ func dnsSite(t *testing.T, zone *dnstest.Zone, extra ...string) *site {
 // each mistake is named.
 func TestDNSCommand(t *testing.T) {
 	zone := dnstest.MustParse("other.test. A 192.0.2.9\n")
-	s := dnsSite(t, zone, "[outbound]\naddresses = [\"198.51.100.7\", \"2001:db8::7\"]\n")
+	const addresses = "[outbound]\naddresses = [\"198.51.100.7\", \"2001:db8::7\"]\n"
+	s := dnsSite(t, zone, addresses)
 	s.do("", "domain", "add", "buzon.test")
 	s.do("secret-of-ana\n", "account", "add", "ana@buzon.test")
 	s.serve().end() // the certificate is made
@@ -84,6 +85,44 @@ func TestDNSCommand(t *testing.T) {
 		}
 	}
 	s.refused(1, "is not among domains", "", "dns", "far.test")
+}
+
+// TestDNSWeb: what needs our web server is printed as soon as there is one, and
+// the policy's id follows the policy.
+func TestDNSWeb(t *testing.T) {
+	zone := dnstest.MustParse("x. A 192.0.2.9\n")
+	ids := make(map[string]string)
+	for _, mode := range []string{"none", "testing", "enforce"} {
+		s := dnsSite(t, zone, "[web]\nmta_sts = \""+mode+"\"\n")
+		text, err := os.ReadFile(s.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(s.config, []byte(strings.Replace(string(text), "[listen]\n", "[listen]\nhttps = [\"127.0.0.1:0\"]\n", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.serve().end()
+		out := s.do("", "dns", "buzon.test")
+		id := regexp.MustCompile(`(?m)^(;; )?_mta-sts\.buzon\.test\.\t3600\tIN\tTXT\t"v=STSv1; id=(\w{20})"$`).FindStringSubmatch(out)
+		if id == nil || (id[1] != "") != (mode == "none") || ids[id[2]] != "" && mode == "enforce" {
+			t.Fatalf("mta_sts = %s, ids %v:\n%s", mode, ids, out)
+		}
+		ids[id[2]] = mode
+		if !strings.Contains(out, "\nautoconfig.buzon.test.\t") || strings.Contains(out, "\nmta-sts.buzon.test.\t") != (mode != "none") {
+			t.Errorf("mta_sts = %s:\n%s", mode, out)
+		}
+		if !strings.Contains(out, "the certificate must name autoconfig.buzon.test, too") {
+			t.Errorf("the certificate is for mx.buzon.test only, and nothing is said:\n%s", out)
+		}
+		zone.Remove("_mta-sts.buzon.test")
+		if err := zone.Add("_mta-sts.buzon.test. TXT \"v=STSv1; id=20200101;\"\n"); err != nil {
+			t.Fatal(err)
+		}
+		found, _, _ := s.run("", "dns", "buzon.test", "--check")
+		if strings.Contains(found, "DIFFERS  TXT _mta-sts.buzon.test\n         it names another policy") != (mode != "none") {
+			t.Errorf("mta_sts = %s, an old id:\n%s", mode, found)
+		}
+	}
 }
 
 func TestDNSRecordsOfKeys(t *testing.T) {

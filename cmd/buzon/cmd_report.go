@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,8 +17,10 @@ import (
 	"text/tabwriter"
 
 	gomessage "github.com/emersion/go-message"
+	"github.com/emersion/go-msgauth/authres"
 
 	"buzon/internal/account"
+	"buzon/internal/message"
 	"buzon/internal/smtp"
 	"buzon/mx/dmarc"
 )
@@ -28,19 +32,25 @@ func reportCommand() command {
 		long: `
 Without a FILE it looks for reports in the mailboxes of whoever reads mail for
 postmaster. A FILE is a message, or what was attached to one: XML, JSON, gzip
-or ZIP.`,
+or ZIP.
+
+What cannot be read is named, and the rest is shown. The exit code is then 1 if
+it was a FILE, and 0 if it lay in a mailbox, where anybody may put anything.
+
+A report in a mailbox whose message is not shown by DKIM to be from its author's
+domain (RFC 8460 3, RFC 9990 3.5.2) is marked as unproven.`,
 		setup: func(fs *flag.FlagSet) runner {
 			file := newConfigFlag(fs)
 			return func(_ context.Context, std streams, operands []string) error {
 				if len(operands) > 0 {
-					return showReports(std, operands, false)
+					return showReports(std, operands, "")
 				}
 				return withAccounts(file, std, func(cfg *config, d *account.Directory) error {
 					files, err := postmasterMail(cfg, d)
 					if err != nil {
 						return err
 					}
-					return showReports(std, files, true)
+					return showReports(std, files, cfg.Hostname)
 				})
 			}
 		},
@@ -83,9 +93,10 @@ const (
 	maxReportParts = 20       // parts of a message
 )
 
-// showReports writes the reports in files; those without any are passed over
-// when they were not named by hand.
-func showReports(std streams, files []string, quiet bool) error {
+// showReports writes the reports in files that were named by hand, or in those of
+// mailboxes: then hostname is ours, and those without any are passed over.
+func showReports(std streams, files []string, hostname string) error {
+	quiet := hostname != ""
 	shown := 0
 	var errs []error
 	for _, name := range files {
@@ -100,9 +111,15 @@ func showReports(std streams, files []string, quiet bool) error {
 			continue
 		}
 		n, err := showReport(std.out, data)
+		if n > 0 && quiet && !provenReport(data, hostname) {
+			fmt.Fprintln(std.out, "  unproven: DKIM does not show that its message is from its author's domain")
+		}
 		shown += n
-		if err != nil || n == 0 && !quiet {
-			errs = append(errs, fmt.Errorf("%s: %w", name, errors.Join(errNoReport, err)))
+		switch {
+		case err != nil && quiet:
+			fmt.Fprintf(std.err, "%s: %v\n", name, err)
+		case err != nil || n == 0 && !quiet:
+			errs = append(errs, fmt.Errorf("%s: %w", name, cmp.Or(err, errNoReport)))
 		}
 	}
 	if shown == 0 && len(errs) == 0 {
@@ -120,6 +137,30 @@ func looksLikeReport(data []byte) bool {
 	for _, word := range []string{"Report Domain:", "report domain:", "Report-ID:", "tlsrpt+"} {
 		if bytes.Contains(head, []byte(word)) {
 			return true
+		}
+	}
+	return false
+}
+
+// provenReport reports whether a message that this host has taken was signed by
+// its author's domain: what we have written on top of it then says so.
+func provenReport(data []byte, hostname string) bool {
+	h, err := message.ReadHeader(bufio.NewReader(bytes.NewReader(data)), message.HeaderLimits{})
+	if err != nil {
+		return false
+	}
+	author, _ := message.AuthorDomain(h)
+	for _, value := range h.Values("Authentication-Results") {
+		id, results, err := authres.Parse(value)
+		if err != nil || !strings.EqualFold(id, hostname) { // of others; ours that were forged are not there
+			continue
+		}
+		for _, r := range results {
+			d, ok := r.(*authres.DKIMResult)
+			if ok && d.Value == authres.ResultPass && author != "" &&
+				(strings.EqualFold(d.Domain, author) || strings.HasSuffix(strings.ToLower(author), "."+strings.ToLower(d.Domain))) {
+				return true
+			}
 		}
 	}
 	return false

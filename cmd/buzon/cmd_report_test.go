@@ -64,7 +64,20 @@ func TestReportCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out := s.do("", "report")
+	files["4"] = mail("Report Domain: buzon.test Submitter: far.test Report-ID: 4", zipped(t, "<feedback><record>"))
+	files["5"] = append([]byte("Authentication-Results: mx.buzon.test; dkim=pass header.d=far.test\r\n"), files["1"]...)
+	for _, name := range []string{"4", "5"} {
+		if err := os.WriteFile(filepath.Join(dir, name), files[name], 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, errs, code := s.run("", "report")
+	if code != 0 || !strings.Contains(errs, filepath.Join(dir, "4")+": not a DMARC report") {
+		t.Errorf("exit code %d, errors %q", code, errs)
+	}
+	if strings.Count(out, "report of Far") != 3 || strings.Count(out, "unproven") != 2 {
+		t.Errorf("three reports, two of them unproven, are not in\n%s", out)
+	}
 	for _, want := range []string{"DMARC report of Far", "192.0.2.1", " 7 ", "TLS report of Far", "5 sessions succeeded, 2 failed", "2 × certificate-expired at mx.buzon.test"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)

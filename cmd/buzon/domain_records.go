@@ -11,12 +11,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"buzon/internal/smtp"
 	"buzon/mx/dkim"
 	"buzon/mx/dns"
-	"buzon/mx/mtasts"
 )
 
 // domainRecords are what one of our domains should publish, in the order of
@@ -90,16 +88,25 @@ func domainRecords(cfg *config, store *dkim.Store, domain string) (records []rec
 		}
 	}
 
-	sts := mtasts.Policy{Mode: mtasts.Enforce, MaxAge: 7 * 24 * time.Hour, MX: []string{host}}.String()
-	web := "only once an HTTPS server answers there"
-	sum := sha256.Sum256([]byte(sts))
-	optional(web, "_mta-sts."+domain, "TXT", "v=STSv1; id="+hex.EncodeToString(sum[:10]), "MTA-STS: that there is a policy, and which; others then send over verified TLS only.")
-	optional(web, "mta-sts."+domain, "CNAME", host+".", "MTA-STS: where the policy is, https://mta-sts."+domain+"/.well-known/mta-sts.txt.")
+	web, policy := "", ""
+	switch {
+	case len(cfg.Listen.HTTPS) == 0:
+		web, policy = "only once listen.https is on", "only once listen.https is on, and web.mta_sts says testing or enforce"
+	case cfg.stsPolicy() == "":
+		policy = "only once web.mta_sts says testing or enforce"
+	}
+	optional(policy, "_mta-sts."+domain, "TXT", "v=STSv1; id="+cfg.stsID(), "MTA-STS: that there is a policy, and which; it changes with web.mta_sts, and others then send over verified TLS only.")
+	optional(policy, "mta-sts."+domain, "CNAME", host+".", "MTA-STS: where the policy is, https://mta-sts."+domain+"/.well-known/mta-sts.txt.")
 	optional(web, "autoconfig."+domain, "CNAME", host+".", "autoconfig: where Thunderbird and others find the settings of this host.")
 	certificate, err := leafCertificate(cfg)
 	if err != nil {
 		notes = append(notes, "TLSA and CAA: the certificate cannot be read: "+err.Error())
 		return records, notes, nil
+	}
+	for _, at := range []struct{ needs, name string }{{policy, "mta-sts." + domain}, {web, "autoconfig." + domain}} {
+		if at.needs == "" && certificate.VerifyHostname(at.name) != nil {
+			notes = append(notes, "the certificate must name "+at.name+", too: others do not trust what they find there with another one")
+		}
 	}
 	spki := sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
 	optional("only in a zone signed with DNSSEC; change it together with the certificate's key", "_25._tcp."+host, "TLSA", "3 1 1 "+hex.EncodeToString(spki[:]),

@@ -148,6 +148,10 @@ func (c recordCheck) text(ctx context.Context, r record) finding {
 		return spfFinding(found)
 	case "v=DMARC1":
 		return dmarcFinding(found)
+	case "v=STSv1":
+		if r.needs == "" && strings.TrimRight(found, "; ") != r.value {
+			return finding{differs, "it names another policy than the one that we serve, and others keep the old one until the id changes: " + printableText(found)}
+		}
 	default:
 		if found != r.value {
 			return finding{good, "as written there: " + printableText(found)}

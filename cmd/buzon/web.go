@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net"
 	"slices"
@@ -39,6 +41,17 @@ func (c *config) stsPolicy() string {
 		return ""
 	}
 	return mtasts.Policy{Mode: mtasts.Mode(c.Web.MTASTS), MaxAge: policyAge, MX: []string{c.Hostname}}.String()
+}
+
+// stsID names our policy in the DNS (RFC 8461 3.1): another policy has another
+// name, and the same one the same. Without a policy it is that of testing.
+func (c *config) stsID() string {
+	policy := c.stsPolicy()
+	if policy == "" {
+		policy = mtasts.Policy{Mode: mtasts.Testing, MaxAge: policyAge, MX: []string{c.Hostname}}.String()
+	}
+	sum := sha256.Sum256([]byte(policy))
+	return hex.EncodeToString(sum[:10])
 }
 
 // openWeb makes what answers on a listener of port 443.
