@@ -187,7 +187,7 @@ func newPostfixPeer(t *testing.T, ip string, change func(main string) string) *m
 	main := strings.NewReplacer("relay_domains = a.test", "relay_domains =", "mynetworks =\n", "mynetworks = 127.0.0.0/8\n",
 		"smtpd_relay_restrictions = reject_unauth_destination", "smtpd_relay_restrictions = permit_mynetworks,reject_unauth_destination\nsmtpd_client_connection_count_limit = 0",
 		"maillog_file = {dir}/maillog", "maillog_file = {dir}/log/maillog").Replace(postfixMain)
-	fill := strings.NewReplacer("{dir}", p.dir, "{ip}", p.ip, "{peer}", "", "{port}", "25", "{uid}", owner.Uid, "{gid}", owner.Gid)
+	fill := strings.NewReplacer("{dir}", p.dir, "{ip}", p.ip, "{peer}", "", "{port}", "25", "{more}", "", "{uid}", owner.Uid, "{gid}", owner.Gid)
 	p.write(t, "main.cf", fill.Replace(change(main)))
 	p.write(t, "master.cf", fill.Replace(postfixMaster))
 	return p
