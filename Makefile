@@ -10,7 +10,7 @@ PREFIX   := /usr/local
 FUZZTIME := 10s
 export CGO_ENABLED := 0
 
-.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger stress differential storm internet bench-store bench-relay bench-imap bench install clean
+.PHONY: build run test tools check unit fuzz e2e e2e-compose test-store ledger stress differential storm internet bench-store bench-relay bench-inbound bench-imap bench install clean
 
 build: ## bin/buzon, static
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/buzon ./cmd/buzon
@@ -69,6 +69,9 @@ bench-store: ## a large folder and deliveries; Dovecot and a bare program beside
 
 bench-relay: ## users' mail through us to another host, Postfix beside us; as root
 	BUZON_BENCH_RELAY=1 BUZON_BENCH_MESSAGES=$${BUZON_BENCH_MESSAGES:-2000} go test -count=1 -v -timeout 30m -run '^TestRelayBench$$' ./internal/e2e
+
+bench-inbound: ## mail from another host, SPF, DKIM and DMARC checked; Postfix with opendkim and opendmarc beside us; as root
+	BUZON_BENCH_INBOUND=1 BUZON_BENCH_MESSAGES=$${BUZON_BENCH_MESSAGES:-2000} go test -count=1 -v -timeout 30m -run '^TestInboundBench$$' ./internal/e2e
 
 bench-imap: ## IMAP on a large mailbox, Dovecot beside us; BUZON_BENCH_MESSAGES=100000 on demand
 	BUZON_BENCH_MESSAGES=$${BUZON_BENCH_MESSAGES:-10000} go test -count=1 -v -timeout 60m -run '^TestIMAPBench$$' ./internal/e2e
