@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"buzon/internal/greylist"
 	"buzon/internal/smtp"
@@ -78,7 +79,7 @@ func TestGreylisting(t *testing.T) {
 func TestBlocklists(t *testing.T) {
 	h := newHouse(t)
 	lists := func(zones ...dnsbl.Zone) {
-		h.cfg.Blocklists = dnsbl.New(dnsbl.Config{Zones: zones, Resolver: dnstest.NewClient(t,
+		h.cfg.Blocklists = dnsbl.New(dnsbl.Config{Zones: zones, Budget: time.Minute, Resolver: dnstest.NewClient(t,
 			"1.2.0.192.bl.test. A 127.0.0.2\n1.2.0.192.bl.test. TXT \"see\\010 https://bl.test/\"\nspam.test.dbl.test. A 127.0.1.2\n")})
 	}
 	lists(dnsbl.Zone{Name: "bl.test"})

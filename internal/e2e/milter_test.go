@@ -23,7 +23,7 @@ import (
 func startFilter(t *testing.T, socket, program string, args ...string) *exec.Cmd {
 	t.Helper()
 	said := &logBuffer{}
-	cmd := child.Command(t, 2*time.Minute, program, args...)
+	cmd := child.Command(t, 5*time.Minute, program, args...)
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
