@@ -23,7 +23,9 @@ var layers = map[string]int{
 
 	"smtpd/lda": 3,
 	"mx":        3,
-	"mx/queue":  3,
+
+	"internal/junk/lessons": 3,
+	"mx/queue":              3,
 
 	"internal/sasl": 3,
 
@@ -34,6 +36,7 @@ var layers = map[string]int{
 	"internal/sieve":    2,
 	"internal/milter":   2,
 	"internal/greylist": 2,
+	"internal/junk":     2,
 	"mx/dnsbl":          2,
 	"mx/spf":            2,
 	"mx/dkim":           2,
