@@ -183,7 +183,7 @@ func (in *incoming) deliver(t *transaction, verdict mx.Verdict, trace []byte, m 
 	if len(t.local) > 0 {
 		local, err = in.cfg.Local.Stage(t.ctx, lda.Message{
 			ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: junk,
-			Spam: spam(junk, t.spam), RemoteIP: t.s.c.address(), Refusable: true, Onward: in.onward(verdict, m),
+			Spam: spam(junk, t.spam), RemoteIP: t.s.c.address(), Refusable: true, Stranger: true, Onward: in.onward(verdict, m),
 		}, t.local)
 		if err != nil {
 			return "", err
@@ -237,7 +237,7 @@ func (in *incoming) editStranger(h *message.Header) (edit, error) {
 	}
 	return edit{drop: func(f message.Field) bool {
 		switch {
-		case strings.EqualFold(f.Name, "Return-Path"):
+		case strings.EqualFold(f.Name, "Return-Path"), strings.EqualFold(f.Name, "X-Junk-Score"):
 			return true
 		case strings.EqualFold(f.Name, "Authentication-Results"):
 			return strings.EqualFold(authservID(f.Value()), in.cfg.Hostname)

@@ -82,7 +82,9 @@ func (l *lmtp) accept(t *transaction, content io.Reader) (*smtp.Reply, error) {
 		}
 		// Results of authentication are from the host in front, whose name is
 		// often ours, too.
-		return edit{drop: func(f message.Field) bool { return strings.EqualFold(f.Name, "Return-Path") }}, nil
+		return edit{drop: func(f message.Field) bool {
+			return strings.EqualFold(f.Name, "Return-Path") || strings.EqualFold(f.Name, "X-Junk-Score")
+		}}, nil
 	})
 	if err != nil {
 		return nil, receiveError(err)

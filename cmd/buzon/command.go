@@ -27,8 +27,7 @@ type runner func(ctx context.Context, std streams, operands []string) error
 func commands() []command {
 	return slices.Concat(
 		[]command{serveCommand(), configCheckCommand()},
-		accountCommands(), appPasswordCommands(), aliasCommands(), domainCommands(), queueCommands(), maildirCommands(),
-		importCommands(), exportCommands(),
+		accountCommands(), appPasswordCommands(), aliasCommands(), domainCommands(), queueCommands(), maildirCommands(), junkCommands(),
 		[]command{dnsCommand(), reportCommand(), undeleteCommand()}, importCommands(), exportCommands(), []command{healthCommand(), versionCommand()},
 	)
 }

@@ -36,6 +36,7 @@ type config struct {
 	Milter     map[string]milterConfig    `toml:"milter"`
 	DNSBL      map[string]dnsblConfig     `toml:"dnsbl"`
 	Greylist   greylistConfig             `toml:"greylist"`
+	Junk       junkConfig                 `toml:"junk"`
 	IMAP       imapConfig                 `toml:"imap"`
 	Web        webConfig                  `toml:"web"`
 	DNS        dnsConfig                  `toml:"dns"`
@@ -168,6 +169,7 @@ func defaults() *config {
 		},
 		Incoming: incomingConfig{DMARC: "enforce", SPF: "junk", DMARCReports: true},
 		Greylist: greylistConfig{Delay: duration(5 * time.Minute), RetryWithin: duration(48 * time.Hour), Remember: duration(35 * 24 * time.Hour)},
+		Junk:     junkConfig{Learn: true, Threshold: 95, Minimum: 50},
 		Auth:     authConfig{SCRAM: true},
 		OAuth:    oauthConfig{Claim: "email"},
 		IMAP:     imapConfig{PlaintextLogin: "never"},

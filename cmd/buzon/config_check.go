@@ -26,6 +26,7 @@ func check(f *tomlfile.File, c *config) {
 	checkIncoming(f, c)
 	checkFilters(f, c)
 	checkBlocklists(f, c)
+	checkJunk(f, c)
 	if login := c.IMAP.PlaintextLogin; login != "never" && login != "loopback" {
 		f.Problem([]string{"imap", "plaintext_login"}, "%q is not one of never, loopback", login)
 	}

@@ -133,6 +133,8 @@ func (h *host) controlHandler() http.Handler {
 		_, _ = io.Copy(w, text)
 	})
 	mux.HandleFunc("POST /imap/{account}", h.serveTransfer)
+	handle("GET /junk/{account}", h.junkOf)
+	mux.HandleFunc("POST /junk/{account}/train", h.serveTraining)
 	return mux
 }
 

@@ -23,6 +23,8 @@ import (
 	"buzon/internal/certs"
 	"buzon/internal/durable"
 	"buzon/internal/greylist"
+	"buzon/internal/junk"
+	"buzon/internal/junk/lessons"
 	"buzon/internal/limit"
 	"buzon/internal/managesieve"
 	"buzon/internal/sasl"
@@ -94,6 +96,8 @@ type host struct {
 	clientCAs  *x509.CertPool // of clients that log in by certificate; nil for none
 	logins     *sasl.Gatekeeper
 	store      *maildir.Store
+	junk       *junk.Library    // nil: nothing is learned
+	teacher    *lessons.Teacher // nil: nothing is learned
 	keys       *dkim.Store
 	scripts    *sieve.Library
 	forwarder  *mx.Forwarder
@@ -204,7 +208,7 @@ func (h *host) openStores() (err error) {
 		return err
 	}
 	h.onClose(h.scripts.Close)
-	return nil
+	return h.openJunk()
 }
 
 // openOutbound makes the way out: queue → signatures → mx → the world, and
@@ -290,10 +294,14 @@ func (h *host) openTLSPolicies(outbound *mx.Config, resolver *dns.Client) (err e
 
 // local is the way into the mailboxes.
 func (h *host) local() *lda.Local {
-	return lda.New(lda.Config{
+	cfg := lda.Config{
 		Store: h.store, Directory: h.accounts, Log: h.log,
 		Hostname: h.cfg.Hostname, Scripts: h.scripts, Forwarder: outbox{h}, Outbox: outbox{h},
-	})
+	}
+	if h.junk != nil {
+		cfg.Classifier = classifier{h.junk, h.cfg.Junk.Threshold}
+	}
+	return lda.New(cfg)
 }
 
 // judge is who believes strangers, or does not.
@@ -439,6 +447,9 @@ func (h *host) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	start("control", h.serveControl)
 	if h.greylist != nil {
 		start("greylist", h.greylist.Run)
+	}
+	if h.teacher != nil {
+		start("junk", h.teacher.Run)
 	}
 	if h.sts != nil {
 		start("mta-sts", h.sts.Run)

@@ -20,7 +20,7 @@ type filed struct {
 // sorting is the user's rules' business, not the sender's.
 func (d *Delivery) put(ctx context.Context, c *copyOf, f *filed) (into string, err error) {
 	mailbox := f.Mailbox
-	if mailbox == "" && d.message.Junk {
+	if mailbox == "" && c.junk {
 		mailbox = junkMailbox(ctx, c.user)
 	} else if mailbox == "" {
 		mailbox = "INBOX"
@@ -35,6 +35,7 @@ func (d *Delivery) put(ctx context.Context, c *copyOf, f *filed) (into string, e
 			d.local.cfg.Log.Warn("filter cannot make a mailbox", "user", c.user.ID(), "mailbox", mailbox, "err", err)
 		}
 	}
+	d.filed(ctx, c, f, mailbox)
 	flags, keywords := sortFlags(f.Flags)
 	if len(keywords) > 0 {
 		err := c.append(ctx, mailbox, f, flags, keywords)

@@ -69,7 +69,7 @@ func (d *Delivery) plan(ctx context.Context, c *copyOf) (sieve.Outcome, error) {
 		From: m.From, To: to, Separator: l.cfg.Directory.Separator(),
 		Owns:      func(a smtp.Address) bool { return l.cfg.Directory.Owns(id, a) },
 		Mailboxes: mailboxes{c.user}, Known: l.cfg.Scripts.Known(string(id), now),
-		Spam: m.Spam, Host: l.cfg.Hostname, RemoteIP: m.RemoteIP, Now: now,
+		Spam: c.spam, Host: l.cfg.Hostname, RemoteIP: m.RemoteIP, Now: now,
 	})
 	if ctx.Err() != nil {
 		return keep, ctx.Err()

@@ -33,6 +33,8 @@ type Config struct {
 	Scripts   *sieve.Library // nil: nobody has a filter
 	Forwarder Forwarder      // nil: filters cannot redirect to the outside
 	Outbox    Outbox         // nil: nobody outside is told that a user is away
+
+	Classifier Classifier // nil: nobody has learned what junk is
 }
 
 // Local delivers into the store. It is safe for concurrent use.
@@ -55,6 +57,9 @@ type Message struct {
 	Content io.ReaderAt  // the message below them
 	Size    int64        // of Content
 	Junk    bool         // it goes to the account's junk mailbox, not to INBOX
+
+	// Stranger is set for what comes from outside: only that may look like junk.
+	Stranger bool
 
 	// What filters may use.
 	Spam      sieve.Spam
@@ -140,6 +145,9 @@ type copyOf struct {
 	user    *maildir.User
 	content content // with what the envelope said on top
 	plan    sieve.Outcome
+	spam    sieve.Spam // the message's, or what the account's classifier says
+	junk    bool
+	score   string // for the log
 
 	filed []*filed
 	next  []*Delivery  // to accounts that its filter redirects to
@@ -220,6 +228,7 @@ func (d *Delivery) stage(ctx context.Context, c *copyOf) (err error) {
 	}
 	m := d.message
 	c.content = content{top: append(envelopeFields(m.From, c.to), m.Trace...), below: m.Content, end: m.Size}
+	d.classify(c)
 	if c.plan, err = d.plan(ctx, c); err != nil {
 		return err
 	}
@@ -264,8 +273,12 @@ func (d *Delivery) commit(ctx context.Context, c *copyOf) error {
 		if err != nil {
 			return answer(err)
 		}
-		d.local.cfg.Log.Info("delivered", "id", d.message.ID, "from", d.message.From.String(), "to", c.to.To.String(),
-			"user", string(c.to.Target.Account), "mailbox", into, "size", size, "code", 250, "dur", time.Since(d.begun))
+		attrs := []any{"id", d.message.ID, "from", d.message.From.String(), "to", c.to.To.String(),
+			"user", string(c.to.Target.Account), "mailbox", into, "size", size, "code", 250, "dur", time.Since(d.begun)}
+		if c.score != "" {
+			attrs = append(attrs, "junk", c.score)
+		}
+		d.local.cfg.Log.Info("delivered", attrs...)
 	}
 	if len(c.filed)+len(c.next)+len(c.plan.Redirects) == 0 {
 		d.local.cfg.Log.Info("discarded by the filter", "id", d.message.ID, "from", d.message.From.String(), "user", string(c.to.Target.Account))

@@ -24,6 +24,7 @@ import (
 type office struct {
 	*lda.Local
 	t       *testing.T
+	cfg     lda.Config
 	mail    string
 	log     bytes.Buffer
 	scripts *sieve.Library
@@ -77,10 +78,17 @@ func newOffice(t *testing.T) *office {
 	o.scripts, err = sieve.OpenLibrary(o.mail)
 	o.must(err)
 	t.Cleanup(func() { o.scripts.Close() })
-	o.Local = lda.New(lda.Config{
+	o.cfg = lda.Config{
 		Store: store, Directory: d, Log: log, Hostname: "mx.buzon.test", Scripts: o.scripts, Forwarder: o.sent, Outbox: o.sent,
-	})
+	}
+	o.Local = lda.New(o.cfg)
 	return o
+}
+
+// classify has c asked from now on.
+func (o *office) classify(c lda.Classifier) {
+	o.cfg.Classifier = c
+	o.Local = lda.New(o.cfg)
 }
 
 func (o *office) must(err error) {
