@@ -114,26 +114,38 @@ var noteScenarios = []scenario{
 		},
 	},
 	{
-		// URLs that were signed with a key that was given up lead nowhere.
+		// A key that was given up stays away, and the others stay.
 		name: "ResetURLKey",
 		setup: func(w *world) error {
-			_, err := w.user.URLKey(context.Background(), strings.Repeat("0", 32), true)
-			return err
-		},
-		run: func(w *world) error {
-			if err := w.user.ResetURLKey(context.Background(), ""); err != nil {
+			if _, err := w.user.URLKey(context.Background(), urlMailbox, true); err != nil {
 				return err
 			}
-			key, err := w.user.URLKey(context.Background(), strings.Repeat("0", 32), true)
+			key, err := w.user.URLKey(context.Background(), otherURLMailbox, true)
+			w.urlKey = string(key)
+			return err
+		},
+		run: func(w *world) error { return w.user.ResetURLKey(context.Background(), urlMailbox) },
+		check: func(w *world, done bool, ids map[string][]string) error {
+			key, err := w.user.URLKey(context.Background(), urlMailbox, false)
+			if err == nil && done && key != nil {
+				err = errors.New("the key is back")
+			}
+			return errors.Join(err, w.hasURLKey(otherURLMailbox))
+		},
+	},
+	{
+		name:  "NewURLKey",
+		setup: func(w *world) error { return nil },
+		run: func(w *world) error {
+			key, err := w.user.URLKey(context.Background(), urlMailbox, true)
 			w.urlKey = string(key)
 			return err
 		},
 		check: func(w *world, done bool, ids map[string][]string) error {
-			key, err := w.user.URLKey(context.Background(), strings.Repeat("0", 32), false)
-			if err == nil && done && string(key) != w.urlKey {
-				err = errors.New("the new key is lost, or the old one is back")
+			if !done {
+				return nil
 			}
-			return err
+			return w.hasURLKey(urlMailbox)
 		},
 	},
 	{
@@ -157,6 +169,17 @@ var noteScenarios = []scenario{
 
 func note(value string) []AnnotationChange {
 	return []AnnotationChange{{Annotation: Annotation{Owner: "ana@example.org", Name: "/comment", Value: value}}}
+}
+
+// Two mailboxes whose URLs are signed.
+var urlMailbox, otherURLMailbox = strings.Repeat("0", 32), strings.Repeat("1", 32)
+
+func (w *world) hasURLKey(mailbox string) error {
+	key, err := w.user.URLKey(context.Background(), mailbox, false)
+	if err == nil && string(key) != w.urlKey {
+		err = errors.New("a key is lost")
+	}
+	return err
 }
 
 // giveRights gives luis these rights on Archive.
