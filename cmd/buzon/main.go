@@ -1,7 +1,7 @@
 // Command buzon is a mail host: it receives mail by SMTP, keeps it in Maildir
 // trees, serves them over IMAP, and sends its users' mail through a queue.
 //
-// serve.go wires the parts together; every other subcommand has a file of its
+// host.go and host_*.go wire the parts together; every subcommand has a file of its
 // own. This package owns the configuration file.
 package main
 
