@@ -22,6 +22,9 @@ import (
 
 const (
 	defaultInterval = 2 * time.Second
+	// saveEvery is how often an account's memory, of a few MB, is written for
+	// nothing but new mail.
+	saveEvery = time.Minute
 	// accountsPerSecond bounds what the looks of a large host cost.
 	accountsPerSecond = 200
 	// mostLessons bounds what is learned at one look, so that an import of years
@@ -54,6 +57,8 @@ type pupil struct {
 	junk, inbox maildir.Stamp
 	unsettled   bool
 	searched    map[string]maildir.UID // by mailbox: read mail was looked for down to here
+	saved       time.Time
+	unsaved     bool // there was a look since
 }
 
 // New returns a Teacher that does nothing yet.
@@ -118,7 +123,7 @@ func (t *Teacher) visit(ctx context.Context, id string) error {
 		return err
 	}
 	if box == p.junk && inbox == p.inbox && !p.unsettled {
-		return nil
+		return t.save(id, p, false)
 	}
 	l := &look{teacher: t, id: id, pupil: p, everywhere: box != p.junk || p.unsettled}
 	if err := l.do(ctx); err != nil {
@@ -126,6 +131,17 @@ func (t *Teacher) visit(ctx context.Context, id string) error {
 	}
 	p.junk, p.inbox, p.unsettled = box, inbox, !box.SettledAt(now) || !inbox.SettledAt(now)
 	return nil
+}
+
+// save writes an account's memory after a look: at once when there were lessons.
+// How far a mailbox was looked at, which every delivery changes, may wait: who
+// forgets it looks again, and learns nothing twice.
+func (t *Teacher) save(id string, p *pupil, atOnce bool) error {
+	if !p.unsaved || !atOnce && time.Since(p.saved) < saveEvery {
+		return nil
+	}
+	p.saved, p.unsaved = time.Now(), false
+	return t.cfg.Library.Save(id)
 }
 
 // Known is how many messages were learned of an account.

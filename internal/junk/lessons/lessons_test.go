@@ -24,6 +24,7 @@ type school struct {
 	mail    string
 	user    *maildir.User
 	library *junk.Library
+	learned string // the file of what ana has taught
 	serial  int
 }
 
@@ -37,7 +38,9 @@ func newSchool(t *testing.T) *school {
 	s.user, err = store.User(t.Context(), ana)
 	s.must(err)
 	t.Cleanup(s.user.Release)
-	s.library, err = junk.Open(junk.Config{Dir: t.TempDir(), Log: log})
+	dir := t.TempDir()
+	s.learned = filepath.Join(dir, "example.org", "ana.learned")
+	s.library, err = junk.Open(junk.Config{Dir: dir, Log: log})
 	s.must(err)
 	t.Cleanup(func() { s.library.Close() })
 	s.Teacher = New(Config{Store: store, Library: s.library, Accounts: func() []string { return []string{ana, "gone@example.org"} }, Log: log})
@@ -236,6 +239,38 @@ func TestBalance(t *testing.T) {
 }
 
 // What was there when we came is no lesson, nor is what has other UIDs now.
+// A memory of some MB is not written for every new message; a lesson is, at once.
+func TestSave(t *testing.T) {
+	t.Parallel()
+	s := newSchool(t)
+	uid := s.deliver("INBOX", s.text(), 0)
+	s.look()
+	file := func() string {
+		text, err := os.ReadFile(s.learned)
+		s.must(err)
+		return string(text)
+	}
+	s.seen[ana].saved = time.Now().Add(time.Hour) // however slow this machine is
+	before := file()
+	s.deliver("INBOX", s.text(), 0)
+	s.look()
+	if file() != before {
+		t.Error("it was written for a message that taught nothing")
+	}
+	s.seen[ana].saved = time.Now().Add(-saveEvery)
+	s.seen[ana].unsettled = false
+	s.look()
+	if file() == before {
+		t.Error("it was not written later, when nothing new came")
+	}
+	s.seen[ana].saved, before = time.Now().Add(time.Hour), file()
+	s.move(uid, "INBOX", "Junk")
+	s.look()
+	if file() == before {
+		t.Error("it was not written with a lesson")
+	}
+}
+
 func TestFirstLook(t *testing.T) {
 	t.Parallel()
 	s := newSchool(t)

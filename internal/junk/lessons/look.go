@@ -79,7 +79,8 @@ func (l *look) do(ctx context.Context) (err error) {
 		}
 		l.teacher.cfg.Log.Info("learned from the user's junk", "user", l.id, "lessons", l.lessons, "junk", bad, "good", good)
 	}
-	return l.teacher.cfg.Library.Save(l.id)
+	l.pupil.unsaved = true
+	return l.teacher.save(l.id, l.pupil, l.lessons > 0 || l.first)
 }
 
 func (l *look) with(f func(*junk.Memory)) error {
