@@ -20,103 +20,152 @@ import (
 // domainRecords are what one of our domains should publish, in the order of
 // their weight. notes are what cannot be said as a record of its zone.
 func domainRecords(cfg *config, store *dkim.Store, domain string) (records []record, notes []string, err error) {
-	host := cfg.Hostname
-	add := func(name, kind, value, why string) {
-		records = append(records, record{name: name, kind: kind, value: value, why: why})
+	z := zone{cfg: cfg, domain: domain}
+	z.receiving()
+	if err := z.sending(store); err != nil {
+		return nil, nil, err
 	}
-	optional := func(needs, name, kind, value, why string) {
-		records = append(records, record{name: name, kind: kind, value: value, why: why, needs: needs})
-	}
+	z.policies()
+	z.services()
+	z.web()
+	return z.records, z.notes, nil
+}
 
-	add(domain, "MX", "10 "+host+".", "MX: the host that takes the domain's mail.")
-	addrs := publicAddresses(cfg)
+// zone gathers the records of a domain, and of this host in it.
+type zone struct {
+	cfg     *config
+	domain  string
+	records []record
+	notes   []string
+}
+
+func (z *zone) add(name, kind, value, why string) {
+	z.records = append(z.records, record{name: name, kind: kind, value: value, why: why})
+}
+
+// optional adds a record that says something true only once needs is met.
+func (z *zone) optional(needs, name, kind, value, why string) {
+	z.records = append(z.records, record{name: name, kind: kind, value: value, why: why, needs: needs})
+}
+
+func (z *zone) note(text string) { z.notes = append(z.notes, text) }
+
+// receiving says where the domain's mail goes.
+func (z *zone) receiving() {
+	host := z.cfg.Hostname
+	z.add(z.domain, "MX", "10 "+host+".", "MX: the host that takes the domain's mail.")
+	addrs := publicAddresses(z.cfg)
 	for _, a := range addrs {
 		kind := "A"
 		if a.Is6() {
 			kind = "AAAA"
 		}
-		add(host, kind, a.String(), kind+": where that host is.")
+		z.add(host, kind, a.String(), kind+": where that host is.")
 	}
 	if len(addrs) == 0 {
-		notes = append(notes, fmt.Sprintf("%s needs A and AAAA records with its public addresses, which this machine does not know: write them into outbound.addresses", host))
+		z.note(host + " needs A and AAAA records with its public addresses, which this machine does not know: write them into outbound.addresses")
 	}
-	notes = append(notes, fmt.Sprintf("PTR: the reverse name of each address must be %s; the provider of the addresses sets it. Big hosts refuse mail where it is missing.", host))
+	z.note("PTR: the reverse name of each address must be " + host + "; the provider of the addresses sets it. Big hosts refuse mail where it is missing.")
+}
 
-	add(domain, "TXT", spfPolicy(cfg), "SPF: who may send with the domain in the envelope, and that nobody else may.")
-	if host != domain {
-		add(host, "TXT", "v=spf1 a -all", "SPF of the host's own name, which it says in EHLO and which notices are sent with.")
+// sending says who may send in the domain's name: SPF and the DKIM keys.
+func (z *zone) sending(store *dkim.Store) error {
+	z.add(z.domain, "TXT", spfPolicy(z.cfg), "SPF: who may send with the domain in the envelope, and that nobody else may.")
+	if host := z.cfg.Hostname; host != z.domain {
+		z.add(host, "TXT", "v=spf1 a -all", "SPF of the host's own name, which it says in EHLO and which notices are sent with.")
 	}
-	if cfg.unsigned(domain) {
-		notes = append(notes, "DKIM: the configuration says that mail of this domain is not signed (domain.*.unsigned)")
-	} else {
-		keys, err := store.List(domain)
+	if z.cfg.unsigned(z.domain) {
+		z.note("DKIM: the configuration says that mail of this domain is not signed (domain.*.unsigned)")
+		return nil
+	}
+	keys, err := store.List(z.domain)
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		z.note("DKIM: there are no keys yet: buzon domain add " + z.domain)
+	}
+	for _, k := range keys {
+		if k.State == dkim.Old {
+			continue
+		}
+		r, err := keyRecord(k)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
-		if len(keys) == 0 {
-			notes = append(notes, "DKIM: there are no keys yet: buzon domain add "+domain)
-		}
-		for _, k := range keys {
-			if k.State == dkim.Old {
-				continue
-			}
-			r, err := keyRecord(k)
-			if err != nil {
-				return nil, nil, err
-			}
-			records = append(records, r)
-		}
+		z.records = append(z.records, r)
 	}
-	add("_dmarc."+domain, "TXT", "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+domain,
+	return nil
+}
+
+// policies say what others shall do with mail that is not proven, and where
+// they report to.
+func (z *zone) policies() {
+	z.add("_dmarc."+z.domain, "TXT", "v=DMARC1; p=quarantine; rua=mailto:postmaster@"+z.domain,
 		"DMARC: what others shall do with mail in the domain's name that neither SPF nor DKIM proves, and where they report to; begin with p=none to watch first, end with p=reject.")
-	add("_smtp._tls."+domain, "TXT", "v=TLSRPTv1; rua=mailto:postmaster@"+domain,
+	z.add("_smtp._tls."+z.domain, "TXT", "v=TLSRPTv1; rua=mailto:postmaster@"+z.domain,
 		"TLS-RPT: where others report that they could not deliver over TLS.")
+}
+
+// services let mail programs find our ports (RFC 6186, RFC 8314 5.1).
+func (z *zone) services() {
+	listen := &z.cfg.Listen
 	for _, s := range []struct {
 		on      bool
 		service string
 		port    int
 		what    string
 	}{
-		{len(cfg.Listen.Submissions) > 0, "_submissions._tcp", 465, "where mail programs send"},
-		{len(cfg.Listen.Submission) > 0, "_submission._tcp", 587, "where mail programs send that know STARTTLS only"},
-		{len(cfg.Listen.IMAPS) > 0, "_imaps._tcp", 993, "where mail programs read"},
-		{len(cfg.Listen.IMAP) > 0, "_imap._tcp", 143, "where mail programs read that know STARTTLS only"},
-		{len(cfg.Listen.ManageSieve) > 0, "_sieve._tcp", 4190, "where mail programs manage filters"},
+		{len(listen.Submissions) > 0, "_submissions._tcp", 465, "where mail programs send"},
+		{len(listen.Submission) > 0, "_submission._tcp", 587, "where mail programs send that know STARTTLS only"},
+		{len(listen.IMAPS) > 0, "_imaps._tcp", 993, "where mail programs read"},
+		{len(listen.IMAP) > 0, "_imap._tcp", 143, "where mail programs read that know STARTTLS only"},
+		{len(listen.ManageSieve) > 0, "_sieve._tcp", 4190, "where mail programs manage filters"},
 	} {
 		if s.on {
-			add(s.service+"."+domain, "SRV", fmt.Sprintf("0 1 %d %s.", s.port, host), "SRV: "+s.what+", so that they need not be told.")
+			z.add(s.service+"."+z.domain, "SRV", fmt.Sprintf("0 1 %d %s.", s.port, z.cfg.Hostname), "SRV: "+s.what+", so that they need not be told.")
 		}
 	}
+}
 
+// web names what is served over HTTPS, and the certificate that all of it and
+// port 25 stand on.
+func (z *zone) web() {
+	host := z.cfg.Hostname
 	web, policy := "", ""
 	switch {
-	case len(cfg.Listen.HTTPS) == 0:
+	case len(z.cfg.Listen.HTTPS) == 0:
 		web, policy = "only once listen.https is on", "only once listen.https is on, and web.mta_sts says testing or enforce"
-	case cfg.stsPolicy() == "":
+	case z.cfg.stsPolicy() == "":
 		policy = "only once web.mta_sts says testing or enforce"
 	}
-	optional(policy, "_mta-sts."+domain, "TXT", "v=STSv1; id="+cfg.stsID(), "MTA-STS: that there is a policy, and which; it changes with web.mta_sts, and others then send over verified TLS only.")
-	optional(policy, "mta-sts."+domain, "CNAME", host+".", "MTA-STS: where the policy is, https://mta-sts."+domain+"/.well-known/mta-sts.txt.")
-	optional(web, "autoconfig."+domain, "CNAME", host+".", "autoconfig: where Thunderbird and others find the settings of this host.")
-	certificate, err := leafCertificate(cfg)
+	z.optional(policy, "_mta-sts."+z.domain, "TXT", "v=STSv1; id="+z.cfg.stsID(), "MTA-STS: that there is a policy, and which; it changes with web.mta_sts, and others then send over verified TLS only.")
+	z.optional(policy, "mta-sts."+z.domain, "CNAME", host+".", "MTA-STS: where the policy is, https://mta-sts."+z.domain+"/.well-known/mta-sts.txt.")
+	z.optional(web, "autoconfig."+z.domain, "CNAME", host+".", "autoconfig: where Thunderbird and others find the settings of this host.")
+	certificate, err := leafCertificate(z.cfg)
 	if err != nil {
-		notes = append(notes, "TLSA and CAA: the certificate cannot be read: "+err.Error())
-		return records, notes, nil
+		z.note("TLSA and CAA: the certificate cannot be read: " + err.Error())
+		return
 	}
-	for _, at := range []struct{ needs, name string }{{policy, "mta-sts." + domain}, {web, "autoconfig." + domain}} {
+	for _, at := range []struct{ needs, name string }{{policy, "mta-sts." + z.domain}, {web, "autoconfig." + z.domain}} {
 		if at.needs == "" && certificate.VerifyHostname(at.name) != nil {
-			notes = append(notes, "the certificate must name "+at.name+", too: others do not trust what they find there with another one")
+			z.note("the certificate must name " + at.name + ", too: others do not trust what they find there with another one")
 		}
 	}
-	spki := sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
-	optional("only in a zone signed with DNSSEC; change it together with the certificate's key", "_25._tcp."+host, "TLSA", "3 1 1 "+hex.EncodeToString(spki[:]),
+	z.certificate(certificate)
+}
+
+// certificate binds the host's certificate to its name.
+func (z *zone) certificate(c *x509.Certificate) {
+	host := z.cfg.Hostname
+	spki := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	z.optional("only in a zone signed with DNSSEC; change it together with the certificate's key", "_25._tcp."+host, "TLSA", "3 1 1 "+hex.EncodeToString(spki[:]),
 		"DANE: the key of the certificate on port 25; others then send to exactly this key.")
-	if issuer := issuerDomain(certificate); issuer != "" {
-		add(host, "CAA", `0 issue "`+issuer+`"`, "CAA: nobody else may issue certificates for the host.")
+	if issuer := issuerDomain(c); issuer != "" {
+		z.add(host, "CAA", `0 issue "`+issuer+`"`, "CAA: nobody else may issue certificates for the host.")
 	} else {
-		notes = append(notes, "CAA: name who issues the certificate, when it is not self-signed: "+host+". CAA 0 issue \"letsencrypt.org\"")
+		z.note("CAA: name who issues the certificate, when it is not self-signed: " + host + ". CAA 0 issue \"letsencrypt.org\"")
 	}
-	return records, notes, nil
 }
 
 // spfPolicy allows the hosts of the MX records, and asks for help where others
