@@ -278,7 +278,7 @@ func (f *fetcher) write(seq uint32, m maildir.Message) {
 			b = append(b, "RFC822.SIZE "...)
 			b = strconv.AppendInt(b, facts.size, 10)
 		case itemModSeq:
-			b = appendModSeq(b, m)
+			b = s.view.appendModSeq(b, m)
 		case itemEmailID:
 			b = append(b, "EMAILID ("...)
 			b = append(appendObjectID(b, 'M', facts.guid), ')')
@@ -305,16 +305,10 @@ func (f *fetcher) write(seq uint32, m maildir.Message) {
 			b = append(s.appendFlags(b, m), ')')
 		}
 		if s.has(condstore) && !f.o.has(itemModSeq) { // RFC 7162 3.1: it is news
-			b = appendModSeq(append(b, ' '), m)
+			b = s.view.appendModSeq(append(b, ' '), m)
 		}
 	}
 	s.enc.Took(append(b, ")\r\n"...))
-}
-
-func appendModSeq(b []byte, m maildir.Message) []byte {
-	b = append(b, "MODSEQ ("...)
-	b = strconv.AppendUint(b, uint64(m.ModSeq), 10)
-	return append(b, ')')
 }
 
 // writeLarge writes the items that do not fit a buffer for sure.

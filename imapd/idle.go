@@ -61,5 +61,9 @@ func (s *session) tellIdle() error {
 	if _, err := s.view.box.Sync(s.ctx); err != nil {
 		return s.mailboxLost(err)
 	}
-	return s.sync(syncOptions{expunge: true})
+	if err := s.sync(syncOptions{expunge: true}); err != nil {
+		return err
+	}
+	s.correctModSeq()
+	return nil
 }

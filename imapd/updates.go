@@ -20,7 +20,11 @@ func (s *session) update(r *request, cmd command) error {
 			return s.mailboxLost(err)
 		}
 	}
-	return s.sync(syncOptions{expunge: !cmd.holdsSeqs, withUID: r.uid})
+	if err := s.sync(syncOptions{expunge: !cmd.holdsSeqs, withUID: r.uid}); err != nil {
+		return err
+	}
+	s.correctModSeq()
+	return nil
 }
 
 // mailboxLost ends the session when its mailbox has gone: no answer in terms of messages would be
@@ -81,6 +85,8 @@ func (s *session) sync(o syncOptions) error {
 	}
 	if len(ch.Added) > 0 {
 		s.writeExists()
+	} else if o.expunge && len(gone) > 0 {
+		s.writeFewerRecent()
 	}
 	s.writeNewKeywords()
 	if err := s.writeChanged(ch.Changed, o); err != nil {
@@ -130,8 +136,21 @@ func (s *session) writeExpunged(before []maildir.UID, gone []maildir.Message) {
 
 func (s *session) writeExists() {
 	s.enc.Raw("* ").Num(uint64(s.view.len())).Raw(" EXISTS\r\n")
+	s.writeRecent(s.recentCount())
+}
+
+// writeFewerRecent tells that recent messages are among those that have gone (RFC 3501 7.3.2): no
+// EXISTS comes with that.
+func (s *session) writeFewerRecent() {
+	if n := s.recentCount(); n != s.view.recents {
+		s.writeRecent(n)
+	}
+}
+
+func (s *session) writeRecent(n int) {
+	s.view.recents = n
 	if !s.has(rev2) {
-		s.enc.Raw("* ").Num(uint64(s.recentCount())).Raw(" RECENT\r\n")
+		s.enc.Raw("* ").Num(uint64(n)).Raw(" RECENT\r\n")
 	}
 }
 
@@ -202,9 +221,7 @@ func (s *session) writeMessage(seq uint32, m maildir.Message, withUID, withFlags
 		}
 	}
 	if s.has(condstore) && !s.view.unsettled {
-		b = append(b, "MODSEQ ("...)
-		b = strconv.AppendUint(b, uint64(m.ModSeq), 10)
-		b = append(b, ')')
+		b = s.view.appendModSeq(b, m)
 		if withFlags {
 			b = append(b, ' ')
 		}
@@ -215,6 +232,32 @@ func (s *session) writeMessage(seq uint32, m maildir.Message, withUID, withFlags
 		b = append(b, ')')
 	}
 	s.enc.Took(append(b, ")\r\n"...))
+}
+
+// appendModSeq appends the MODSEQ of a message that the client counts.
+func (v *view) appendModSeq(b []byte, m maildir.Message) []byte {
+	v.shown = max(v.shown, m.ModSeq)
+	b = append(b, "MODSEQ ("...)
+	b = strconv.AppendUint(b, uint64(m.ModSeq), 10)
+	return append(b, ')')
+}
+
+// correctModSeq tells a client that may have got ahead of itself where it is. Clients take the
+// highest MODSEQ that an answer shows for the one to resynchronise from, and after a lost connection
+// they would never hear of an expunge before it which was held back until then (RFC 7162 3.2.5).
+func (s *session) correctModSeq() {
+	v := s.view
+	if !s.has(qresync) || v.unsettled {
+		return
+	}
+	switch {
+	case len(v.held) > 0 && v.shown > v.synced:
+		v.shown, v.corrected = v.synced, true
+		s.enc.Raw("* OK [HIGHESTMODSEQ ").Num(uint64(v.synced)).Raw("] Before messages that are gone\r\n")
+	case len(v.held) == 0 && v.corrected:
+		v.corrected = false
+		s.writeHighestModSeq()
+	}
 }
 
 // settle makes the view's state durable, before a MODSEQ of it is shown.

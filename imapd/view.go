@@ -29,6 +29,12 @@ type view struct {
 	held     []maildir.Message
 	recent   []maildir.UID // \Recent in this session alone, ascending
 	keywords int           // how many of the state's keywords were announced
+	recents  int           // how many \Recent messages were announced
+
+	// synced is the HIGHESTMODSEQ of the last state that the client knows whole, shown the highest
+	// MODSEQ that it may take for one. See correctModSeq.
+	synced, shown maildir.ModSeq
+	corrected     bool
 
 	// unsettled: the store could not make the state durable, for want of space. Mail is still read
 	// and deleted then, but no MODSEQ is shown that a crash could take back.
@@ -40,7 +46,7 @@ func newView(box *maildir.Mailbox, p place, have maildir.Rights, readOnly bool) 
 	st := box.State()
 	return &view{
 		box: box, reader: box.Reader(), name: p.shown, guest: p.guest, rights: have, readOnly: readOnly,
-		state: st, uids: st.UIDs(), keywords: len(st.Keywords()),
+		state: st, uids: st.UIDs(), keywords: len(st.Keywords()), synced: st.HighestModSeq(),
 	}
 }
 
@@ -224,6 +230,7 @@ func (v *view) advance(next *maildir.State) {
 	v.state = next
 	if len(v.held) == 0 {
 		v.uids = next.UIDs()
+		v.synced = next.HighestModSeq()
 		return
 	}
 	fresh := next.UIDs()
