@@ -41,9 +41,10 @@ func (s *session) search(r *request) error {
 	return nil
 }
 
-// searchFailed: RFC 9051 6.4.4.4: a failed SEARCH with SAVE leaves an empty result.
+// searchFailed: RFC 9051 6.4.4.1: a SEARCH with SAVE that is answered with NO leaves an empty result,
+// one that is answered with BAD leaves the result alone.
 func (s *session) searchFailed(ret *resultOptions, err error) error {
-	if ret.save {
+	if status, _, _, _ := answerTo(err); ret.save && status == "NO" {
 		s.saved = nil
 	}
 	return err
@@ -59,6 +60,9 @@ func (s *session) readSearch(r *request, charsetOptional bool) (*resultOptions, 
 		r.SP()
 	}
 	if charsetOptional && r.HasWord("CHARSET") {
+		if s.has(utf8Accept) && !s.has(rev2) { // RFC 6855 3; IMAP4rev2 has both
+			return ret, searchKey{}, bad("CHARSET is not to be given after ENABLE UTF8=ACCEPT")
+		}
 		if err := p.readCharset(); err != nil {
 			return ret, searchKey{}, err
 		}
