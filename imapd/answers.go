@@ -71,6 +71,9 @@ func answerTo(err error) (status, code, text string, known bool) {
 	return "NO", "SERVERBUG", "Internal error, the server's log has more", false
 }
 
+// expungedText has the words by which imaptest knows that FETCH and STORE were only late.
+const expungedText = "Some of the messages have been deleted and no longer exist"
+
 // storeAnswers says what the store's errors mean to a client (RFC 5530).
 var storeAnswers = []struct {
 	err        error
@@ -81,7 +84,7 @@ var storeAnswers = []struct {
 	{maildir.ErrExists, "ALREADYEXISTS", "The mailbox exists already", true},
 	{maildir.ErrBadName, "CANNOT", "The mailbox name cannot be used", true},
 	{maildir.ErrInbox, "CANNOT", "Not possible with INBOX", true},
-	{maildir.ErrExpunged, "EXPUNGEISSUED", "Some of the messages no longer exist", true},
+	{maildir.ErrExpunged, "EXPUNGEISSUED", expungedText, true},
 	{maildir.ErrUnreadable, "SERVERBUG", "Some of the messages cannot be read, the server's log has more", false},
 	{maildir.ErrQuota, "OVERQUOTA", "Quota exceeded", true},
 	{maildir.ErrLimit, "LIMIT", "A limit is reached", true},

@@ -232,7 +232,7 @@ func (e expectation) met(before *maildir.State, m maildir.Message) bool {
 func storeOutcome(r *request, o storeOrder, modified wire.Ranges, gone bool) error {
 	switch {
 	case len(modified) > 0 && gone && !r.uid: // RFC 7162 3.1.3, the example with NO
-		return no("MODIFIED "+modified.String(), "Some of the messages no longer exist")
+		return no("MODIFIED "+modified.String(), expungedText)
 	case len(modified) > 0:
 		r.code = "MODIFIED " + modified.String()
 		r.text = "Conditional STORE failed for some"
