@@ -116,11 +116,30 @@ func (r *run) compare(sessions []*session) (messages int) {
 		if diff := s.view.differs(truth[s.view.box]); diff != "" {
 			s.report(violation("in the end: %s", diff))
 		}
+		if err := s.compareRecent(); err != nil {
+			s.report(err)
+		}
 		for _, box := range boxes {
 			s.compareOwn(truth[box])
 		}
 	}
 	return messages
+}
+
+// compareRecent holds the last RECENT against the messages that are \Recent (RFC 3501 7.3.2).
+func (s *session) compareRecent() error {
+	v := s.view
+	if v.readOnly || len(v.uids) == 0 {
+		return nil
+	}
+	s.search = nil
+	if err := s.must("SEARCH RECENT"); err != nil {
+		return err
+	}
+	if len(s.search) != v.recent {
+		return violation("RECENT was %d last, and %d messages are \\Recent", v.recent, len(s.search))
+	}
+	return nil
 }
 
 // compareOwn holds the flags that only s sets and takes away against the truth.

@@ -16,6 +16,7 @@ type view struct {
 	uids     []uint32          // by sequence number; 0 is not known yet
 	flags    map[uint32]string // by UID; sorted, without \Recent
 	modseq   map[uint32]uint64
+	recent   int             // the last RECENT
 	highest  uint64          // HIGHESTMODSEQ that the client can resynchronise from
 	missing  map[uint32]bool // left out of an answer: these must turn out to be gone
 }
@@ -60,6 +61,8 @@ func (s *session) hear(line string, may telling) error {
 			return violation("EXISTS went from %d to %d without EXPUNGE", len(v.uids), n)
 		}
 		v.uids = append(v.uids, make([]uint32, n-len(v.uids))...)
+	case "RECENT":
+		v.recent = n
 	case "EXPUNGE":
 		if n < 1 || n > len(v.uids) {
 			return violation("%s of %d messages", line, len(v.uids))
@@ -92,8 +95,11 @@ func (s *session) heardCode(line string) error {
 		n, _ := strconv.ParseUint(values[0], 10, 64)
 		switch name {
 		case "HIGHESTMODSEQ":
-			s.view.highest = n
-			return s.told(s.view.box, 0, n)
+			selecting := s.view.highest == 0
+			s.view.highest, s.above = n, 0
+			if selecting { // later it may be lower than what was shown: expunges are held back
+				return s.told(s.view.box, 0, n)
+			}
 		case "UIDVALIDITY":
 			s.view.validity = uint32(n)
 		case "UIDNEXT":
@@ -198,6 +204,7 @@ func (s *session) fetched(i int, items []value) error {
 	}
 	uid := v.uids[i]
 	if uid == 0 {
+		s.above = max(s.above, modseq)
 		return nil // somebody else's change; what the message is will be asked for
 	}
 	delete(s.awaited, uid)
@@ -213,6 +220,7 @@ func (s *session) fetched(i int, items []value) error {
 			return violation("MODSEQ of %d went from %d to %d", uid, v.modseq[uid], modseq)
 		}
 		v.modseq[uid] = modseq
+		s.above = max(s.above, modseq)
 	}
 	if flags == nil {
 		return nil
