@@ -3,6 +3,7 @@ package wire
 import (
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -140,7 +141,7 @@ func (e *Encoder) Mailbox(name string) *Encoder {
 	if !e.UTF8 {
 		name = EncodeUTF7(name)
 	}
-	if IsAtom(name) && name != "NIL" {
+	if IsAtom(name) && !strings.EqualFold(name, "NIL") {
 		return e.Raw(name)
 	}
 	return e.String(name)

@@ -24,6 +24,7 @@ func TestEncoder(t *testing.T) {
 		{func(e *wire.Encoder) { e.Mailbox("Entwürfe") }, false, "Entw&APw-rfe"},
 		{func(e *wire.Encoder) { e.Mailbox("Entwürfe") }, true, `"Entwürfe"`},
 		{func(e *wire.Encoder) { e.Mailbox("NIL") }, false, `"NIL"`},
+		{func(e *wire.Encoder) { e.Mailbox("Nil") }, false, `"Nil"`}, // RFC 5234 2.3: either case
 		{func(e *wire.Encoder) { e.Mailbox("a b") }, false, `"a b"`},
 		{func(e *wire.Encoder) { e.NString("", false).SP().NString("", true) }, false, `NIL ""`},
 		{func(e *wire.Encoder) { e.Text("a\r\nb\x00é") }, false, "a??b??"},
