@@ -1,0 +1,95 @@
+package imapd
+
+// argumentSeeds are arguments for each command, that name every part of its grammar. The user has INBOX
+// and Sent, with a message in each.
+var argumentSeeds = map[string][]string{
+	"CAPABILITY": {""},
+	"NOOP":       {"", " x"},
+	"LOGOUT":     {""},
+	"ID":         {" NIL", " (\"name\" \"x\" \"version\" NIL)", " ()", " ({4+}\r\nname \"\")"},
+	"STARTTLS":   {""},
+	"AUTHENTICATE": {
+		" PLAIN\r\nAGx1aXNAYnV6b24udGVzdABvcGVuIHNlc2FtZQ==", " PLAIN AGEAYg==", " LOGIN\r\nYQ==\r\nYg==", " SCRAM-SHA-256 biwsbj1hLHI9Yg==\r\nYz1iaXdz",
+		" SCRAM-SHA-256-PLUS\r\ncD10bHMtZXhwb3J0ZXIsLG49YSxyPWI=", " OAUTHBEARER bixhPWEsAWF1dGg9QmVhcmVyIHgBAQ==\r\nAQ==", " XOAUTH2 dXNlcj1hAWF1dGg9QmVhcmVyIHgBAQ==", " EXTERNAL =", " PLAIN\r\n*",
+	},
+	"LOGIN": {" luis@buzon.test \"open sesame\"", " {1+}\r\na {1+}\r\nb", " a \"\\\"\\\\\"", " \"\" \"\""},
+
+	"ENABLE":    {" CONDSTORE QRESYNC UTF8=ACCEPT IMAP4rev2 UIDONLY METADATA METADATA-SERVER X", " X"},
+	"NAMESPACE": {""},
+	"LIST": {
+		" \"\" *", " \"\" \"\"", " Sent/ %", " (SUBSCRIBED REMOTE RECURSIVEMATCH SPECIAL-USE) \"\" (S% {1+}\r\n*) RETURN (SUBSCRIBED CHILDREN SPECIAL-USE MYRIGHTS STATUS (MESSAGES UIDNEXT SIZE) METADATA (DEPTH 1 /private/comment))",
+		" () \"\" \"*%*%\" RETURN ()", " \"\" &AOk-*",
+	},
+	"LSUB":        {" \"\" *", " \"\" %"},
+	"SUBSCRIBE":   {" Sent", " \"a b\"", " &AOk-"},
+	"UNSUBSCRIBE": {" Sent", " {4+}\r\nSent"},
+	"CREATE":      {" a/b", " a/", " A (USE (\\Archive \\Junk))", " \"&AOk-&-\"", " INBOX/x", " a (USE ())"},
+	"DELETE":      {" Sent", " INBOX", " none"},
+	"RENAME":      {" Sent a/b", " INBOX old", " Sent INBOX", " Sent \"Other Users/luis@buzon.test/x\""},
+	"STATUS": {
+		" Sent (MESSAGES UIDNEXT UIDVALIDITY UNSEEN RECENT DELETED SIZE HIGHESTMODSEQ APPENDLIMIT MAILBOXID DELETED-STORAGE)", " none (MESSAGES)", " INBOX ()",
+	},
+	"APPEND": {
+		" INBOX {2+}\r\nab", " Sent (\\Seen $x) \" 1-Jan-2026 00:00:00 +0000\" {3+}\r\nabc () {2+}\r\nxy", " INBOX ~{3+}\r\na\x00b", " INBOX UTF8 (~{2+}\r\nab)",
+		" INBOX CATENATE (TEXT {2+}\r\nab URL \"/INBOX/;UID=1/;SECTION=1\" URL \"/Sent;UIDVALIDITY=1/;UID=1/;PARTIAL=0.3\") \"31-Dec-1999 23:59:59 -1200\" {1+}\r\nx", " none {1+}\r\nx", " INBOX {1}\r\nx",
+	},
+	"SELECT":  {" INBOX", " INBOX (CONDSTORE)", " Sent (QRESYNC (1 2 1:5 (1,2 1,2)))", " none", " INBOX (X)"},
+	"EXAMINE": {" INBOX", " \"inbox\" (CONDSTORE)"},
+	"IDLE":    {"\r\nDONE", "\r\nx", ""},
+
+	"COMPRESS": {" DEFLATE\r\n\x4a\x54\xf0\xf3\xf7\x0f\xe0\xe5\x02\x00\x00\x00\xff\xff", " X"},
+	"NOTIFY": {
+		" NONE", " SET STATUS (selected (MessageNew (UID FLAGS BODY.PEEK[HEADER.FIELDS (a)]) MessageExpunge FlagChange)) (personal (MailboxName SubscriptionChange))",
+		" SET (selected-delayed (MessageNew MessageExpunge)) (inboxes (MessageNew MessageExpunge)) (subtree (Sent a) (MailboxMetadataChange)) (mailboxes INBOX NONE)", " SET (subscribed (ServerMetadataChange AnnotationChange))",
+	},
+	"ESEARCH":     {" ALL", " IN (personal subtree-one Sent) RETURN (MIN COUNT) SUBJECT x", " IN (mailboxes (INBOX Sent) selected) RETURN (ALL) CHARSET UTF-8 TEXT b", " IN (inboxes subscribed) 1"},
+	"GETACL":      {" INBOX", " \"Other Users/luis@buzon.test/INBOX\""},
+	"SETACL":      {" INBOX luis +lrs", " INBOX -luis@buzon.test -x", " Sent anyone \"\"", " INBOX \"luis\" lrswipkxteacd0"},
+	"DELETEACL":   {" INBOX luis"},
+	"LISTRIGHTS":  {" INBOX luis", " INBOX -anyone"},
+	"MYRIGHTS":    {" INBOX", " none"},
+	"GETMETADATA": {" \"\" /shared/comment", " (DEPTH infinity MAXSIZE 9) INBOX (/private /shared)", " INBOX (MAXSIZE 1) /private/comment"},
+	"SETMETADATA": {" INBOX (/private/comment \"x\" /shared/a ~{2+}\r\na\x00)", " INBOX (/private/comment NIL)", " \"\" (/private/x {1+}\r\ny)"},
+	"GENURLAUTH": {
+		" \"imap://u1@buzon.test/INBOX/;UID=1;URLAUTH=authuser\" INTERNAL", " \"imap://u1@buzon.test/INBOX;UIDVALIDITY=1/;UID=1/;SECTION=1.HEADER;EXPIRE=2040-01-01T00:00:00Z;URLAUTH=user+u1\" INTERNAL",
+	},
+	"RESETKEY":       {"", " INBOX", " INBOX INTERNAL"},
+	"URLFETCH":       {" \"imap://u1@buzon.test/INBOX/;UID=1;URLAUTH=authuser:internal:0a\" \"imap://x/\""},
+	"GETQUOTA":       {" \"\"", " x"},
+	"GETQUOTAROOT":   {" INBOX"},
+	"SETQUOTA":       {" \"\" (STORAGE 512 MESSAGE 3)", " \"\" ()"},
+	"UNAUTHENTICATE": {"\r\nb LOGIN luis@buzon.test \"open sesame\""},
+
+	"CHECK":       {""},
+	"CLOSE":       {""},
+	"UNSELECT":    {""},
+	"EXPUNGE":     {""},
+	"UID EXPUNGE": {" 1:*", " $"},
+	"SEARCH": {
+		" ALL", " RETURN (MIN MAX ALL COUNT SAVE) CHARSET UTF-8 OR NOT (TEXT \"b\") 1,2:* HEADER a \"\"", " RETURN (PARTIAL -1:-100) BCC a CC b FROM c SUBJECT d TO e BODY f",
+		" BEFORE 1-Jan-2026 ON 02-Feb-2026 SINCE \"3-Mar-2026\" SENTBEFORE 1-Jan-2026 SENTON 1-Jan-2026 SENTSINCE 1-Jan-2026 SAVEDBEFORE 1-Jan-2026 SAVEDON 1-Jan-2026 SAVEDSINCE 1-Jan-2026",
+		" KEYWORD x UNKEYWORD $Forwarded LARGER 1 SMALLER 9 OLDER 1 YOUNGER 9 UID 1:3 $", " MODSEQ \"/flags/\\\\Seen\" all 1 MODSEQ 2", " EMAILID M1 THREADID T1 FUZZY (SUBJECT x) SAVEDATESUPPORTED",
+		" ANSWERED DELETED DRAFT FLAGGED NEW OLD RECENT SEEN UNANSWERED UNDELETED UNDRAFT UNFLAGGED UNSEEN", " RETURN (UPDATE (UID FLAGS) CONTEXT) ALL", " CHARSET ISO-2022-JP SUBJECT {2+}\r\n\x1b$", " RETURN () 1", " *:4294967295",
+	},
+	"UID SEARCH":   {" UID 1:*", " RETURN (SAVE) UID $"},
+	"CANCELUPDATE": {" \"a\"", " \"a\" {1+}\r\nb"},
+	"SORT": {
+		" (DATE) UTF-8 ALL", " RETURN (PARTIAL 1:2 MIN MAX COUNT) (REVERSE ARRIVAL CC FROM REVERSE SIZE SUBJECT TO DISPLAYFROM DISPLAYTO) US-ASCII OR 1 NOT 2", " RETURN (UPDATE) (SUBJECT) {5+}\r\nUTF-8 TEXT x",
+	},
+	"UID SORT":   {" (SUBJECT) UTF-8 UID 1"},
+	"THREAD":     {" REFERENCES UTF-8 ALL", " ORDEREDSUBJECT UTF-8 1", " REFS US-ASCII SUBJECT x"},
+	"UID THREAD": {" REFERENCES UTF-8 ALL"},
+	"FETCH": {
+		" 1 ALL", " 1 FAST", " * FULL", " 1:* (FLAGS UID INTERNALDATE RFC822.SIZE ENVELOPE BODY BODYSTRUCTURE MODSEQ EMAILID THREADID SAVEDATE PREVIEW)", " 1 (PREVIEW (LAZY))", " 1 RFC822", " 1 (RFC822.HEADER RFC822.TEXT)",
+		" 1 (BODY.PEEK[1.HEADER.FIELDS.NOT (a {1+}\r\nb)]<1.2> BODY[1.MIME] BODY[HEADER] BODY[TEXT]<0.1> BINARY.PEEK[1]<0.9> BINARY[1] BINARY.SIZE[1])", " 1 FLAGS (CHANGEDSINCE 1)", " $ (UID) (PARTIAL 1:2)",
+	},
+	"UID FETCH":   {" 1:* FLAGS (CHANGEDSINCE 1 VANISHED)", " 1:4294967295 (BODY[] PREVIEW) (PARTIAL -1:-2 CHANGEDSINCE 1)"},
+	"STORE":       {" 1 +FLAGS (\\Seen \\Answered \\Flagged \\Draft \\Deleted $Forwarded x)", " 1 -FLAGS.SILENT \\Seen x", " 1 (UNCHANGEDSINCE 3) FLAGS ()", " 1 +flags \\Recent"},
+	"UID STORE":   {" 1:* FLAGS (x)", " $ -FLAGS ()"},
+	"REPLACE":     {" 1 INBOX (\\Seen) \" 1-Jan-2026 00:00:00 +0000\" {2+}\r\nxy", " 1 Sent CATENATE (URL \"/INBOX/;UID=1\")", " 9 INBOX {1+}\r\nx"},
+	"UID REPLACE": {" 1 INBOX {2+}\r\nxy"},
+	"COPY":        {" 1 Sent", " 1:* INBOX", " 1 none"},
+	"UID COPY":    {" 1 Sent"},
+	"MOVE":        {" 1 Sent", " 1 INBOX"},
+	"UID MOVE":    {" 1 Sent", " $ Sent"},
+}
