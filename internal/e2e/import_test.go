@@ -93,12 +93,13 @@ func (f *front) serve(nc net.Conn) {
 		if left := f.left.Load(); left >= 0 {
 			n = min(n, int(left))
 			f.left.Store(left - int64(n))
-			if n == 0 {
+			if left == int64(n) { // not at the next output: the client may be waiting for what was cut off
 				cmd.Process.Kill()
+				err = io.EOF
 			}
 		}
 		nc.Write(buf[:n])
-		if err != nil || n == 0 {
+		if err != nil {
 			break
 		}
 	}
