@@ -11,9 +11,12 @@ func (s *session) delete(r *request) error {
 		return err
 	}
 	r.tree = p.owner
+	if err := p.user.Delete(s.ctx, p.name); err != nil {
+		return err
+	}
 	if s.view != nil && s.view.name == name {
 		s.closeView()
-		s.enc.Raw("* OK [CLOSED] The selected mailbox is being deleted\r\n")
+		s.enc.Raw("* OK [CLOSED] The selected mailbox was deleted\r\n")
 	}
-	return p.user.Delete(s.ctx, p.name)
+	return nil
 }

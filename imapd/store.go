@@ -83,6 +83,9 @@ func (s *session) readStore(r *request) (o storeOrder, err error) {
 			since := maildir.ModSeq(r.SP().Number64())
 			o.change.UnchangedSince = &since
 		})
+		if o.change.UnchangedSince == nil {
+			r.Fail("expected UNCHANGEDSINCE")
+		}
 		r.SP()
 	}
 	switch {
