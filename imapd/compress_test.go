@@ -9,8 +9,11 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	kflate "github.com/klauspost/compress/flate"
+
+	"buzon/imapd"
 )
 
 // deflated is the client's side of COMPRESS, over the standard library's writer and klauspost's
@@ -81,4 +84,35 @@ func TestCompressBomb(t *testing.T) {
 	}()
 	r = bufio.NewReader(kflate.NewReaderOpts(r, kflate.WithPartialBlock()))
 	readUntil(t, r, "* BYE")
+}
+
+// A session that is compressed rests like others, and goes on where the stream was.
+func TestCompressRests(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, func(cfg *imapd.Config) { cfg.KeepAlive = 1500 * time.Millisecond }) // sessions rest after a second
+	nc := h.dial(t)
+	r := bufio.NewReader(nc)
+	fmt.Fprintf(nc, "a LOGIN %s %q\r\nb COMPRESS DEFLATE\r\n", ana, password)
+	readUntil(t, r, "a OK")
+	readUntil(t, r, "b OK")
+	var zipped bytes.Buffer
+	w, err := flate.NewWriter(&zipped, flate.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func(text string) {
+		_, _ = io.WriteString(w, text)
+		_ = w.Flush()
+	}
+	r = bufio.NewReader(kflate.NewReaderOpts(r, kflate.WithPartialBlock()))
+	say("c SELECT INBOX\r\nd IDLE\r\n")
+	_, _ = zipped.WriteTo(nc)
+	readUntil(t, r, "+ idling")
+	readUntil(t, r, "* OK Still here")
+	say("DONE\r\ne NOOP\r\n")
+	_, _ = nc.Write(zipped.Next(1))
+	readUntil(t, r, "* OK Still here")
+	_, _ = zipped.WriteTo(nc)
+	readUntil(t, r, "d OK")
+	readUntil(t, r, "e OK")
 }

@@ -18,8 +18,8 @@ type inflater struct {
 	bits  uint64 // the next ones, from the lowest
 	nbits uint
 
-	window [windowSize]byte
-	at     int // where the next byte goes in window
+	window []byte // of what has come out; it grows to windowSize
+	at     int    // where the next byte goes in window
 	full   bool
 
 	inBlock, final bool
@@ -27,28 +27,39 @@ type inflater struct {
 	lit, dist      huffman
 	length, back   int // of a copy under way
 	err            error
+
+	heading bool   // the header of a block is being read
+	head    []byte // and this has been read of it
 }
 
-const windowSize = 32 << 10
+const (
+	windowSize  = 32 << 10
+	firstWindow = 1 << 10 // clients that wait have not said more in all
+)
 
 var errInflate = errors.New("compressed data is malformed")
 
 func newInflater(r io.Reader) *inflater { return &inflater{r: r} }
 
-// Read implements io.Reader.
+// Read implements io.Reader. After errWoken it goes on as if nothing had been.
 func (f *inflater) Read(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	for n == 0 && f.err == nil {
 		if !f.inBlock {
-			f.err = f.begin()
-			continue
+			err = f.beginAgain()
+		} else {
+			var starved bool
+			if n, starved = f.block(p); starved && n == 0 && f.err == nil {
+				err = f.more()
+			}
 		}
-		var starved bool
-		n, starved = f.block(p)
-		if starved && n == 0 && f.err == nil {
-			f.err = f.more()
+		if errors.Is(err, errWoken) {
+			return 0, err
+		}
+		if err != nil {
+			f.err = err
 		}
 	}
 	if n > 0 {
@@ -60,8 +71,11 @@ func (f *inflater) Read(p []byte) (n int, err error) {
 // more waits for input.
 func (f *inflater) more() error {
 	n, err := f.r.Read(f.buf[:])
-	f.in = f.buf[:n]
 	if n > 0 {
+		f.in = f.buf[:n]
+		if f.heading {
+			f.head = append(f.head, f.in...)
+		}
 		return nil
 	}
 	if errors.Is(err, io.EOF) {
@@ -90,6 +104,18 @@ func (f *inflater) take(n uint) (int, error) {
 	f.bits >>= n
 	f.nbits -= n
 	return v, nil
+}
+
+// beginAgain is begin, which starts from the same bits when it was woken.
+func (f *inflater) beginAgain() error {
+	bits, nbits, final := f.bits, f.nbits, f.final
+	f.heading, f.head = true, append([]byte(nil), f.in...)
+	err := f.begin()
+	if errors.Is(err, errWoken) {
+		f.bits, f.nbits, f.final, f.in = bits, nbits, final, f.head
+	}
+	f.heading, f.head = false, nil
+	return err
 }
 
 // begin reads the header of a block (RFC 1951 3.2.3). Nothing is held back while it waits: a block
@@ -256,6 +282,9 @@ func (f *inflater) block(p []byte) (n int, starved bool) {
 
 // put keeps a byte for copies to come.
 func (f *inflater) put(b byte) byte {
+	if f.at == len(f.window) {
+		f.window = append(f.window, make([]byte, max(firstWindow, len(f.window)))...)
+	}
 	f.window[f.at] = b
 	if f.at++; f.at == windowSize {
 		f.at, f.full = 0, true

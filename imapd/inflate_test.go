@@ -4,6 +4,7 @@ import (
 	"bytes"
 	stdflate "compress/flate"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -40,7 +41,31 @@ func TestInflatePartialFlush(t *testing.T) {
 	}
 }
 
-// Whatever comes in, we read what the standard library reads.
+// sleepy is woken before every byte.
+type sleepy struct {
+	io.Reader
+	woken bool
+}
+
+func (s *sleepy) Read(p []byte) (int, error) {
+	if s.woken = !s.woken; s.woken {
+		return 0, errWoken
+	}
+	return s.Reader.Read(p)
+}
+
+// awake reads on after each time.
+type awake struct{ io.Reader }
+
+func (a awake) Read(p []byte) (int, error) {
+	for {
+		if n, err := a.Reader.Read(p); n > 0 || !errors.Is(err, errWoken) {
+			return n, err
+		}
+	}
+}
+
+// Whatever comes in, however often we are woken, we read what the standard library reads.
 func FuzzInflate(f *testing.F) {
 	for _, level := range []int{0, 1, 6, 9, stdflate.HuffmanOnly} {
 		for _, text := range []string{"", "a", strings.Repeat("a FETCH 1:* (FLAGS UID)\r\n", 3000), "\x00\xff\x01binary"} {
@@ -56,7 +81,7 @@ func FuzzInflate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const limit = 1 << 20
 		want, wantErr := io.ReadAll(io.LimitReader(stdflate.NewReader(bytes.NewReader(data)), limit))
-		got, err := io.ReadAll(io.LimitReader(newInflater(iotest.OneByteReader(bytes.NewReader(data))), limit))
+		got, err := io.ReadAll(io.LimitReader(awake{newInflater(&sleepy{Reader: iotest.OneByteReader(bytes.NewReader(data))})}, limit))
 		if (err == nil) != (wantErr == nil) || err == nil && !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes, %v; want %d bytes, %v", len(got), err, len(want), wantErr)
 		}

@@ -145,9 +145,8 @@ func (s *session) disarm() {
 // hearsNews says whether the client is told of news while it says nothing.
 func (s *session) hearsNews() bool { return s.idling != nil || s.notifier != nil }
 
-// mayRest: what an inflater has half read cannot wait for another goroutine's call, and its window
-// is more than a stack.
-func (s *session) mayRest() bool { return s.stream.deflate == nil && !s.inLine }
+// mayRest: half a line that ends IDLE is on the stack.
+func (s *session) mayRest() bool { return !s.inLine }
 
 // timedOut is called when a read has come to its deadline without a byte. It does what that was for,
 // and returns nil to read on.
