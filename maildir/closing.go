@@ -39,7 +39,7 @@ func (m *Mailbox) closingStamps() (diskView, bool) {
 		// What happened before the stamps were taken is in the queue.
 		q := m.user.store.watch.drain(m)
 		f := m.newFindings()
-		f.apply(q.events)
+		f.apply(q.all())
 		return v, !q.lost && f.nothing()
 	}
 	return v, m.exactBetween(m.disk, v)

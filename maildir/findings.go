@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"io/fs"
+	"iter"
 	"strings"
 
 	"buzon/internal/durable"
@@ -158,26 +159,31 @@ func (f *findings) knownFile(sl slot) sighting {
 }
 
 // apply brings the findings up to date with what happened since. Of each file the
-// last event counts; a file without one is where the state says, or the scan.
-// Our own renames are in the state already and change nothing here.
-func (f *findings) apply(events []event) {
-	for _, e := range events {
+// last event counts; a file without one is where the state says, or the scan. The
+// names need not outlive the call.
+func (f *findings) apply(events iter.Seq[event]) {
+	for e := range events {
 		if strings.HasPrefix(e.name, ".") {
 			continue
 		}
+		base, raw := splitName(e.name)
+		if len(f.bases)+len(f.fresh.all) == 0 && f.crowd == nil && f.saidBy(e, base, raw) {
+			continue
+		}
+		e.name = strings.Clone(e.name)
+		base = e.name[:len(base)]
 		if !usableName([]byte(e.name)) {
 			if e.present {
 				f.odd = append(f.odd, sighting{e.isNew, e.name, 0})
 			}
 			continue
 		}
-		base, _ := splitName(e.name)
 		x := f.find(base)
 		if x == nil {
-			sl, known := f.m.names.find(f.state, borrowedBytes(base))
-			if known && e.present == f.isKnownName(sl, e.isNew, borrowedBytes(e.name[len(base):])) {
-				continue // the state says so already: it was us, mostly
+			if f.saidBy(e, base, raw) {
+				continue
 			}
+			sl, known := f.m.names.find(f.state, borrowedBytes(base))
 			x = &finding{base: base, slot: sl, known: known}
 			if known {
 				x.names = []sighting{f.knownFile(sl)}
@@ -186,6 +192,12 @@ func (f *findings) apply(events []event) {
 		}
 		x.set(e)
 	}
+}
+
+// saidBy reports that the state says already what an event does: it was us, mostly.
+func (f *findings) saidBy(e event, base, raw string) bool {
+	sl, known := f.m.names.find(f.state, borrowedBytes(base))
+	return known && e.present == f.isKnownName(sl, e.isNew, borrowedBytes(raw))
 }
 
 func (x *finding) set(e event) {

@@ -161,7 +161,7 @@ func (m *Mailbox) findListed(want map[string]bool) map[string]sighting {
 		q := m.user.store.watch.drain(m)
 		m.settled.Store(false)
 		if !q.lost {
-			m.held = append(m.held, q.events...)
+			m.held = append(m.held, q.kept()...)
 			found := map[string]sighting{}
 			for _, e := range m.held {
 				base, _ := splitName(e.name)

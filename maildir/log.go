@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strconv"
 
 	"buzon/internal/durable"
@@ -45,6 +46,7 @@ func logName(gen uint64) string { return logPrefix + strconv.FormatUint(gen, 16)
 
 // appendRecord appends a record with its frame.
 func appendRecord(b []byte, payload []byte) []byte {
+	b = slices.Grow(b, logFixed+len(payload))
 	start := len(b)
 	b = append(b, make([]byte, logFixed)...)
 	b = append(b, payload...)
@@ -160,10 +162,18 @@ func (d *decoder) place() fileInfo {
 	return fileInfo(v&3) << 30
 }
 
+// setBytes is about what a message takes in a record of names and flags.
+const setBytes = 24
+
 func encodeSets(d *draft) encoder {
-	e := encoder{byte(recordSet)}
-	var sets encoder
-	n := uint64(0)
+	n := 0
+	for _, uid := range d.touched {
+		if _, ok := d.Find(uid); ok {
+			n++
+		}
+	}
+	e := append(make(encoder, 0, (n+1)*setBytes), byte(recordSet))
+	e.uint(uint64(n))
 	for _, uid := range d.touched {
 		i, ok := d.Find(uid)
 		if !ok {
@@ -171,15 +181,13 @@ func encodeSets(d *draft) encoder {
 		}
 		sl := d.slot(i)
 		b, r := d.blocks[sl.block()], sl.row()
-		sets.uint(uint64(uid))
-		sets.uint(uint64(b.modseq[r]))
-		sets.uint(uint64(b.where[r].place()))
-		sets.text(d.infos[b.where[r].number()].raw)
-		sets.uint(uint64(b.keywords[r] &^ letterMask))
-		n++
+		e.uint(uint64(uid))
+		e.uint(uint64(b.modseq[r]))
+		e.uint(uint64(b.where[r].place()))
+		e.text(d.infos[b.where[r].number()].raw)
+		e.uint(uint64(b.keywords[r] &^ letterMask))
 	}
-	e.uint(n)
-	return append(e, sets...)
+	return e
 }
 
 func (e *encoder) row(s *State, i int) {

@@ -34,7 +34,7 @@ const statArrivals = 100
 func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 	if held := m.held; len(held) > 0 {
 		m.held = nil
-		f.apply(held)
+		f.apply(slices.Values(held))
 	}
 	m.renameOdd(f)
 	m.recheckDoubles(f)

@@ -72,23 +72,29 @@ var errUnsteady = errors.New("other programs keep renaming the file")
 // finds nothing there, somebody renamed the file: it is looked for and fn called
 // again. ErrExpunged: it is gone. errUnsteady: it was never where it had been seen.
 func (m *Mailbox) onFile(ctx context.Context, s *State, i int, fn func(dir durable.Dir, name string) error) error {
-	return m.onFileBy(ctx, s, i, m.Sync, m.findFile, fn)
+	name, isNew := s.fileName(i)
+	err := fn(m.dir.of(isNew), name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return m.chaseFile(ctx, s, i, m.Sync, m.findFile, fn)
 }
 
 // onFileLocked is onFile for callers that hold the lock.
 func (m *Mailbox) onFileLocked(ctx context.Context, s *State, i int, fn func(dir durable.Dir, name string) error) error {
-	return m.onFileBy(ctx, s, i, m.syncLocked, m.findFileLocked, fn)
+	name, isNew := s.fileName(i)
+	err := fn(m.dir.of(isNew), name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return m.chaseFile(ctx, s, i, m.syncLocked, m.findFileLocked, fn)
 }
 
-func (m *Mailbox) onFileBy(ctx context.Context, s *State, i int, sync func(context.Context) (*State, error),
+// chaseFile is onFile for a file that is not where s has it.
+func (m *Mailbox) chaseFile(ctx context.Context, s *State, i int, sync func(context.Context) (*State, error),
 	find func(context.Context, UID) (*State, int, error), fn func(dir durable.Dir, name string) error) error {
 	uid := s.uids[i]
-	for range findTries {
-		base, in, isNew := s.file(i)
-		err := fn(m.dir.of(isNew), base+in.raw)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	for try := 1; ; try++ {
 		newest, err := sync(ctx)
 		if err != nil {
 			return err
@@ -100,20 +106,23 @@ func (m *Mailbox) onFileBy(ctx context.Context, s *State, i int, sync func(conte
 		if newest == s {
 			// Nobody renamed it as far as anyone can tell, or its removal is
 			// not certain yet: the directory itself must say.
-			next, row, err := find(ctx, uid)
-			switch {
-			case errors.Is(err, errUnsteady):
+			newest, j, err = find(ctx, uid)
+			if errors.Is(err, errUnsteady) {
 				time.Sleep(findPause)
-				continue
-			case err != nil:
+				newest, j = s, i
+			} else if err != nil {
 				return err
 			}
-			s, i = next, row
-			continue
+		}
+		if try == findTries {
+			return errUnsteady
 		}
 		s, i = newest, j
+		name, isNew := s.fileName(i)
+		if err := fn(m.dir.of(isNew), name); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	return errUnsteady
 }
 
 // findFile looks for a message's file in the directories.

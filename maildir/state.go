@@ -215,6 +215,19 @@ func (s *State) file(i int) (base string, in info, isNew bool) {
 	return string(raw), s.infos[b.where[r].number()], b.where[r].isNew()
 }
 
+// fileName returns the name of row i's file and its directory.
+func (s *State) fileName(i int) (name string, isNew bool) {
+	sl := s.slot(i)
+	b, r := s.blocks[sl.block()], sl.row()
+	base, _ := b.name(r)
+	raw := s.infos[b.where[r].number()].raw
+	buf := make([]byte, 0, maxFileName)
+	return string(append(append(buf, base...), raw...)), b.where[r].isNew()
+}
+
+// maxFileName is the longest name in bytes on every file system.
+const maxFileName = 255
+
 // modseqAt is Message(i).ModSeq alone.
 func (s *State) modseqAt(i int) ModSeq {
 	sl := s.slot(i)

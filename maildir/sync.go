@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"buzon/internal/durable"
@@ -164,8 +165,10 @@ func (m *Mailbox) look() (found *findings, exact bool, err error) {
 		q := m.user.store.watch.drain(m)
 		if !q.lost {
 			found = m.newFindings()
-			found.apply(append(m.held, q.events...))
+			found.apply(slices.Values(m.held))
+			found.apply(q.all())
 			m.held = nil
+			m.user.store.watch.give(q)
 			m.disk.confirmed = taken
 			return found, true, nil
 		}
@@ -235,7 +238,7 @@ func (m *Mailbox) scan() (found *findings, exact bool, err error) {
 		found.finish(newOnly)
 		if m.disk.watched() {
 			q := m.user.store.watch.drain(m)
-			found.apply(q.events)
+			found.apply(q.all())
 			exact = !q.lost
 		} else {
 			exact = m.exactBetween(before, after)

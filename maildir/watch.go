@@ -31,6 +31,7 @@ type watcher struct {
 	ready   *os.File   // the epoll
 	watches map[int32]*watch
 	buf     []byte
+	spare   eventQueue // an empty one, with memory
 	bursts  atomic.Int32
 }
 
@@ -40,27 +41,6 @@ type watch struct {
 	mailbox *Mailbox
 	isNew   bool
 }
-
-// event is one change of a directory's names.
-type event struct {
-	isNew   bool
-	name    string
-	present bool
-}
-
-// eventQueue is what happened in a mailbox and was not looked at yet. It is
-// guarded by watcher.mu.
-type eventQueue struct {
-	events []event
-	// lost: events are missing, or the directory itself was moved or removed.
-	lost bool
-	// halves are the cookies of MOVED_FROM events without their MOVED_TO: the
-	// file left the mailbox, or the other event is about to come.
-	halves map[uint32]bool
-}
-
-// maxQueuedEvents bounds a queue that nobody empties; beyond it a scan is cheaper.
-const maxQueuedEvents = 200_000
 
 const watchMask = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
@@ -175,6 +155,9 @@ func (w *watcher) take(m *Mailbox, settled map[uint32]bool) *eventQueue {
 	}
 	q := m.queue
 	m.queue = eventQueue{}
+	if len(q.list) > 0 {
+		m.queue, w.spare = w.spare, eventQueue{}
+	}
 	return &q
 }
 
@@ -290,27 +273,6 @@ func (w *watcher) dispatch(buf []byte, told map[*Mailbox]bool) {
 	}
 }
 
-func (q *eventQueue) put(x *watch, e *unix.InotifyEvent, name []byte) {
-	switch {
-	case e.Mask&(unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_IGNORED|unix.IN_UNMOUNT) != 0:
-		q.lost = true
-	case len(q.events) >= maxQueuedEvents:
-		q.events, q.lost = nil, true
-	case q.lost || e.Mask&unix.IN_ISDIR != 0:
-	default:
-		if e.Mask&unix.IN_MOVED_FROM != 0 {
-			if q.halves == nil {
-				q.halves = map[uint32]bool{}
-			}
-			q.halves[e.Cookie] = true
-		} else {
-			delete(q.halves, e.Cookie)
-		}
-		present := e.Mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0
-		q.events = append(q.events, event{x.isNew, string(name), present})
-	}
-}
-
 func (w *watcher) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -328,7 +290,7 @@ func (w *watcher) silent(m *Mailbox) bool {
 	told := w.readFor(m)
 	defer kickAll(told)
 	defer w.mu.Unlock()
-	return len(m.queue.events) == 0 && !m.queue.lost
+	return len(m.queue.list) == 0 && !m.queue.lost
 }
 
 // shut ends run. What was watched stays readable until close.

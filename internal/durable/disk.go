@@ -167,7 +167,7 @@ func (d *disk) Rename(name string, to Dir, newName string) error {
 	if err != nil {
 		return err
 	}
-	err = unix.Renameat2(d.fd(), name, t.fd(), newName, unix.RENAME_NOREPLACE)
+	err = renameat2(d.fd(), name, t.fd(), newName)
 	if err == unix.EINVAL || err == unix.ENOSYS {
 		// NFS and old kernels cannot refuse to replace: link can. A directory
 		// cannot be linked, there the check before must do.
@@ -217,7 +217,7 @@ func (d *disk) Link(name string, to Dir, newName string) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Linkat(d.fd(), name, t.fd(), newName, 0); err != nil {
+	if err := linkat(d.fd(), name, t.fd(), newName); err != nil {
 		return d.failLink("link", name, t, newName, err)
 	}
 	return nil
@@ -235,9 +235,9 @@ func (d *disk) Remove(name string) error {
 	if !ValidName(name) {
 		return d.fail("remove", name, fs.ErrInvalid)
 	}
-	err := unix.Unlinkat(d.fd(), name, 0)
+	err := unlinkat(d.fd(), name, 0)
 	if err == unix.EISDIR || err == unix.EPERM {
-		err = unix.Unlinkat(d.fd(), name, unix.AT_REMOVEDIR)
+		err = unlinkat(d.fd(), name, unix.AT_REMOVEDIR)
 	}
 	if err != nil {
 		return d.fail("remove", name, err)

@@ -1,0 +1,236 @@
+package maildir
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"buzon/internal/durable"
+)
+
+// storing is a STORE under way. What it needs for each message is kept for the next:
+// of a large one nearly all the time should be the kernel's, which renames.
+type storing struct {
+	m      *Mailbox
+	change Change
+	res    *StoreResult
+
+	set   KeywordSet // the change's keywords, as this chunk numbers them
+	infos map[infoKeywords]nextInfo
+	done  []renamed
+	row   renamed // the one that is being renamed
+	moved bool    // it has another name, or other keywords
+
+	breath breath
+}
+
+// infoKeywords is what a change looks at: messages that agree in it end up alike.
+type infoKeywords struct {
+	raw      string
+	keywords KeywordSet
+}
+
+// nextInfo is what becomes of them.
+type nextInfo struct {
+	raw      string
+	overflow KeywordSet
+	same     bool // flags and keywords are as they were
+}
+
+// renamed is a message whose file got another name in cur/, or other keywords.
+type renamed struct {
+	uid      UID
+	was      fileInfo // in the state when it was renamed
+	claimed  bool     // a session took it as \Recent
+	raw      string   // its info now
+	overflow KeywordSet
+}
+
+// some changes a chunk of messages, which ascend.
+func (st *storing) some(ctx context.Context, uids []UID) error {
+	m := st.m
+	if err := m.lock.lock(ctx); err != nil {
+		return err
+	}
+	defer m.lock.unlock()
+	if err := m.checkFolder(); err != nil {
+		return err
+	}
+	if err := st.number(ctx); err != nil {
+		return err
+	}
+	defer m.user.store.watch.burst(2 * len(uids))()
+	err := st.renameAll(ctx, uids)
+	if m.hasOverflow(st.done) {
+		if _, e := appendLines(m.dir.folder, overflowFile, m.overflowLines(st.done), m.user.filePerm); err == nil {
+			err = e
+		}
+	}
+	m.publishRenamed(st.done)
+	st.res.State = m.State()
+	if err == nil && len(uids) == storeChunk && m.disk.live {
+		// The events of our own renames, before the kernel's queue is full.
+		_, err = m.syncLocked(ctx)
+	}
+	return err
+}
+
+// number gives the keywords of the change their numbers, which may have become others
+// since the last chunk.
+func (st *storing) number(ctx context.Context) (err error) {
+	c := &st.change
+	if c.Op == Remove {
+		c.Flags, c.Keywords = takeForwarded(c.Flags, c.Keywords)
+		st.set = st.m.knownKeywords(c.Flags, c.Keywords)
+	} else {
+		c.Flags, st.set, err = st.m.numberKeywords(ctx, c.Flags, c.Keywords)
+	}
+	st.infos = map[infoKeywords]nextInfo{}
+	return err
+}
+
+// renameAll renames what is to be renamed, until an error that is not of one message
+// alone.
+func (st *storing) renameAll(ctx context.Context, uids []UID) (err error) {
+	m, c, res := st.m, &st.change, st.res
+	if st.done == nil {
+		st.done = make([]renamed, 0, len(uids))
+	}
+	st.done = st.done[:0]
+	rename := st.rename
+	for _, uid := range uids {
+		st.breath.take()
+		s := m.State()
+		i, ok := s.Find(uid)
+		switch {
+		case !ok:
+			res.Gone = append(res.Gone, uid)
+			continue
+		case c.UnchangedSince != nil && s.modseqAt(i) > *c.UnchangedSince:
+			res.Modified = append(res.Modified, uid)
+			continue
+		}
+		st.row, st.moved = renamed{uid: uid}, false
+		e := m.onFileLocked(ctx, s, i, rename)
+		switch {
+		case errors.Is(e, ErrExpunged):
+			res.Gone = append(res.Gone, uid)
+		case errors.Is(e, errUnsteady):
+			err = e // of this message alone
+		case e != nil:
+			return e
+		case st.moved:
+			st.done = append(st.done, st.row)
+		}
+	}
+	return err
+}
+
+// rename renames one file. When somebody else renames it at the same time, the same
+// change is made to the flags that it has then.
+func (st *storing) rename(dir durable.Dir, name string) error {
+	m, r := st.m, &st.row
+	base, raw := splitName(name)
+	now := m.State()
+	j, ok := now.Find(r.uid)
+	if !ok {
+		return ErrExpunged
+	}
+	sl := now.slot(j)
+	b := now.blocks[sl.block()]
+	r.was = b.where[sl.row()]
+	old := b.keywords[sl.row()] &^ letterMask
+	to := st.next(raw, old, now.keywords)
+	isNew := r.was.isNew()
+	// Whoever stores flags has seen the message: it leaves new/, unless nothing is to
+	// be changed, and it stays recent.
+	r.raw, r.overflow = to.raw, to.overflow
+	st.moved = !to.same
+	if isNew && to.same {
+		return nil
+	}
+	if !isNew && to.raw == raw {
+		return nil // at most a keyword without a letter
+	}
+	st.moved = true
+	buf := make([]byte, 0, maxFileName)
+	err := dir.Rename(name, m.dir.cur, string(append(append(buf, base...), to.raw...)))
+	if isExist(err) {
+		return m.adoptLink(dir, name, base+to.raw)
+	}
+	return err
+}
+
+// next is what a message gets that has this info and these keywords without a letter.
+func (st *storing) next(raw string, overflow KeywordSet, t keywordTable) nextInfo {
+	key := infoKeywords{raw, overflow}
+	n, ok := st.infos[key]
+	if !ok {
+		in := parseInfo(raw)
+		had := in.letters | overflow
+		flags, keywords := st.change.apply(in.flags, had, st.set, t)
+		n = nextInfo{raw: in.with(flags, keywords), overflow: keywords &^ letterMask, same: flags == in.flags && keywords == had}
+		key.raw = strings.Clone(raw)
+		st.infos[key] = n
+	}
+	return n
+}
+
+// publishRenamed makes the new names the state.
+func (m *Mailbox) publishRenamed(all []renamed) {
+	if len(all) == 0 {
+		return
+	}
+	d := m.draft()
+	modseq := m.nextModSeq()
+	for _, r := range all {
+		i, ok := d.Find(r.uid)
+		if !ok {
+			continue
+		}
+		w := d.info(r.raw)
+		old := d.blocks[d.slot(i).block()].where[d.slot(i).row()]
+		if old != r.was && !old.isNew() {
+			// A look at the disk came in between: it has seen our rename, and perhaps
+			// another program's after it.
+			w = old &^ unclaimed
+		}
+		if (old.isRecent() || r.was.isRecent()) && !r.claimed {
+			w |= unclaimed // it left new/, but not for a session that takes it
+		}
+		d.set(i, w, r.overflow, modseq)
+	}
+	m.publish(d)
+	m.dirty()
+}
+
+func (m *Mailbox) hasOverflow(all []renamed) bool {
+	s := m.State()
+	for _, r := range all {
+		i, ok := s.Find(r.uid)
+		if !ok {
+			continue
+		}
+		sl := s.slot(i)
+		if s.blocks[sl.block()].keywords[sl.row()]&^letterMask != r.overflow {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Mailbox) overflowLines(all []renamed) []byte {
+	s := m.State()
+	var lines []byte
+	for _, r := range all {
+		i, ok := s.Find(r.uid)
+		if !ok {
+			continue
+		}
+		base, _, _ := s.file(i)
+		names := s.keywords.names(r.overflow)
+		lines = appendOverflow(lines, base, names)
+		m.setOverflow(base, names)
+	}
+	return lines
+}
