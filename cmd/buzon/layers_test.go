@@ -49,6 +49,7 @@ var layers = map[string]int{
 	"internal/message":  1,
 	"internal/smtp":     1,
 	"internal/durable":  1,
+	"internal/heap":     1,
 	"internal/limit":    1,
 	"internal/metrics":  1,
 	"internal/tomlfile": 1,

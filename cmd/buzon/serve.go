@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"buzon/internal/heap"
 )
 
 func serveCommand() command {
@@ -92,6 +94,7 @@ func (h *host) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	}
 	start("queue", h.queue.Run)
 	start("control", h.serveControl)
+	parts.Go(func() { heap.Keep(ctx) })
 	if h.greylist != nil {
 		start("greylist", h.greylist.Run)
 	}
