@@ -98,6 +98,7 @@ type Arrival struct {
 	To      smtp.Address // one of the recipients
 	Content io.ReaderAt
 	Size    int64
+	Header  *message.Header // of Content; nil: it is read
 }
 
 // Action is what is to be done with a message.
@@ -131,7 +132,7 @@ type Verdict struct {
 // findings is what the checks of one message have found.
 type findings struct {
 	Arrival
-	header   *message.Header
+	header   *message.Header // never nil
 	bodyAt   int64
 	author   string   // the Author Domain, as dns.Name has it; "" when in doubt
 	doubtful []string // then these are the domains that may be shown
@@ -150,13 +151,15 @@ type findings struct {
 // does, there is a verdict, within the budget.
 func (j *Judge) Judge(ctx context.Context, a Arrival) (Verdict, error) {
 	f := &findings{Arrival: a}
-	r := bufio.NewReader(io.NewSectionReader(a.Content, 0, a.Size))
-	header, err := message.ReadHeader(r, message.HeaderLimits{})
-	if err != nil {
-		return Verdict{}, fmt.Errorf("read header: %w", err)
+	var err error
+	if f.header = a.Header; f.header == nil {
+		r := bufio.NewReader(io.NewSectionReader(a.Content, 0, a.Size))
+		if f.header, err = message.ReadHeader(r, message.HeaderLimits{}); err != nil {
+			return Verdict{}, fmt.Errorf("read header: %w", err)
+		}
 	}
-	f.header, f.bodyAt = header, int64(len(header.Raw()))
-	domain, doubtful := message.AuthorDomain(header)
+	f.bodyAt = int64(len(f.header.Raw()))
+	domain, doubtful := message.AuthorDomain(f.header)
 	if f.author, err = dns.Name(domain); err != nil {
 		f.author = ""
 		if domain != "" {
@@ -175,22 +178,28 @@ func (j *Judge) Judge(ctx context.Context, a Arrival) (Verdict, error) {
 	return j.decide(f), nil
 }
 
-// check asks everything at once, and then what depends on it.
+// check asks everything at once, and then what depends on it. What the resolver
+// remembers is not worth a goroutine.
 func (j *Judge) check(ctx context.Context, r CheckResolver, f *findings) error {
-	var checks sync.WaitGroup
-	var bodyErr error
-	checks.Go(func() { f.host = reverseName(ctx, r, f.IP) })
-	checks.Go(func() { f.helo = spf.Helo(ctx, r, f.IP, f.Helo) })
-	checks.Go(func() { f.from = spf.MailFrom(ctx, r, f.IP, f.Helo, f.From) })
-	checks.Go(func() { bodyErr = j.checkBody(ctx, r, f) })
-	checks.Go(func() {
+	var waiting sync.WaitGroup
+	ask := func(question func(context.Context)) {
+		known, missed := dns.FromMemory(ctx)
+		if question(known); missed() {
+			waiting.Go(func() { question(ctx) })
+		}
+	}
+	ask(func(ctx context.Context) { f.host = reverseName(ctx, r, f.IP) })
+	ask(func(ctx context.Context) { f.helo = spf.Helo(ctx, r, f.IP, f.Helo) })
+	ask(func(ctx context.Context) { f.from = spf.MailFrom(ctx, r, f.IP, f.Helo, f.From) })
+	ask(func(ctx context.Context) {
 		if f.author != "" {
 			f.policy, f.policyErr = dmarc.Discover(ctx, r, f.author)
 		} else {
 			f.policy, f.policyErr = strictest(ctx, r, f.doubtful)
 		}
 	})
-	checks.Wait()
+	bodyErr := j.checkBody(ctx, r, f)
+	waiting.Wait()
 	if bodyErr != nil {
 		return bodyErr
 	}

@@ -124,18 +124,20 @@ func addressValue(ip netip.Addr) string {
 	return ip.String()
 }
 
+// policySaid is what a policy says about an address, in words.
+var policySaid = map[spf.Result]string{
+	spf.Pass:      "%s designates %s as permitted sender",
+	spf.Fail:      "%s does not designate %s as permitted sender",
+	spf.SoftFail:  "%s discourages use of %s as permitted sender",
+	spf.Neutral:   "%s is neutral about %s",
+	spf.None:      "%s has no policy about %s",
+	spf.TempError: "the policy of %s about %s cannot be looked up now",
+	spf.PermError: "the policy of %s about %s cannot be understood",
+}
+
 // receivedSPF is the field of RFC 7208 9.1 about the reverse-path.
 func (j *Judge) receivedSPF(f *findings) string {
 	c := f.from
-	said := map[spf.Result]string{
-		spf.Pass:      "%s designates %s as permitted sender",
-		spf.Fail:      "%s does not designate %s as permitted sender",
-		spf.SoftFail:  "%s discourages use of %s as permitted sender",
-		spf.Neutral:   "%s is neutral about %s",
-		spf.None:      "%s has no policy about %s",
-		spf.TempError: "the policy of %s about %s cannot be looked up now",
-		spf.PermError: "the policy of %s about %s cannot be understood",
-	}
 	domain := c.Domain
 	if domain == "" {
 		domain = "the sender"
@@ -145,7 +147,7 @@ func (j *Judge) receivedSPF(f *findings) string {
 		identity = "helo"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Received-SPF: %s (%s: "+said[c.Result]+")\r\n\tclient-ip=%s;", c.Result, j.cfg.Hostname, domain, f.IP, f.IP)
+	fmt.Fprintf(&b, "Received-SPF: %s (%s: "+policySaid[c.Result]+")\r\n\tclient-ip=%s;", c.Result, j.cfg.Hostname, domain, f.IP, f.IP)
 	if !f.From.NeedsUTF8() {
 		fmt.Fprintf(&b, " envelope-from=%s;", quoted(f.From.String()))
 	}
@@ -156,6 +158,6 @@ func (j *Judge) receivedSPF(f *findings) string {
 	return b.String()
 }
 
-func quoted(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
-}
+var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+func quoted(s string) string { return `"` + escape.Replace(s) + `"` }

@@ -97,7 +97,11 @@ func (c *Client) lookup(ctx context.Context, name string, qtype uint16) ([]mdns.
 	}
 	q := question{name: ascii, qtype: qtype}
 	out, ok := c.cache.get(q)
-	if !ok {
+	switch {
+	case ok:
+	case onlyMemory(ctx):
+		return nil, Answer{}, q.fail(errNotInMemory)
+	default:
 		flight := c.flights.DoChan(q.String(), func() (any, error) { return c.resolve(q), nil })
 		select {
 		case r := <-flight:

@@ -178,6 +178,8 @@ func (r resolver) LookupAddr(ctx context.Context, addr string) ([]string, error)
 // netError tells the library what it asks an error about: whether the name is
 // not there, or the answer may come later.
 func netError(err error) error {
-	final := dns.NotFound(err)
-	return &net.DNSError{Err: err.Error(), IsNotFound: final, IsTemporary: !final}
+	if dns.NotFound(err) {
+		return &net.DNSError{Err: "no such name or record", IsNotFound: true}
+	}
+	return &net.DNSError{Err: "no answer", IsTemporary: true}
 }
