@@ -93,7 +93,10 @@ func (d *disk) Create(name string, perm fs.FileMode) (File, error) {
 // is no error when we are not in that group.
 func (d *disk) giveGroup(dirfd int, name string) {
 	var dir, made unix.Stat_t
-	if unix.Fstat(d.fd(), &dir) != nil || unix.Fstatat(dirfd, name, &made, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW) != nil || made.Gid == dir.Gid {
+	if unix.Fstat(d.fd(), &dir) != nil || int(dir.Gid) == os.Getegid() { // then it has our group in any case
+		return
+	}
+	if unix.Fstatat(dirfd, name, &made, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW) != nil || made.Gid == dir.Gid {
 		return
 	}
 	_ = unix.Fchownat(dirfd, name, -1, int(dir.Gid), unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)

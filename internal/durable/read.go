@@ -57,6 +57,22 @@ func ReadStart(d Dir, name string, buf []byte) (n int, in Info, err error) {
 	return n, in, nil
 }
 
+// Missing reports that there is certainly nothing at a path below d: it is one
+// system call, to spare the several that opening a path below an os.Root takes.
+// Symbolic links are followed as there, within d.
+func Missing(d Dir, path string) bool {
+	disk, ok := d.(*disk)
+	if !ok {
+		return false
+	}
+	fd, err := unix.Openat2(disk.fd(), path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS})
+	runtime.KeepAlive(disk)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err == unix.ENOENT
+}
+
 // readStart does it on a Dir of another kind.
 func readStart(d Dir, name string, buf []byte) (n int, in Info, err error) {
 	f, err := d.Open(name)

@@ -47,6 +47,7 @@ const (
 // It is safe for concurrent use.
 type Library struct {
 	mail *os.Root
+	dir  durable.Dir // mail, too
 
 	mu       sync.Mutex // held while files are changed
 	compiled map[string]compiledScript
@@ -64,11 +65,16 @@ func OpenLibrary(mail string) (*Library, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Library{mail: root, compiled: map[string]compiledScript{}}, nil
+	dir, err := durable.OpenRoot(root)
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return &Library{mail: root, dir: dir, compiled: map[string]compiledScript{}}, nil
 }
 
 // Close gives the directory back.
-func (l *Library) Close() error { return l.mail.Close() }
+func (l *Library) Close() error { return errors.Join(l.dir.Close(), l.mail.Close()) }
 
 // Entry is a script in a list.
 type Entry struct {
@@ -315,7 +321,11 @@ func (l *Library) Rename(user, from, to string) error {
 // Active returns the script that runs for a user's mail, nil where there is
 // none. It is compiled again only when its file has changed.
 func (l *Library) Active(user string) (*Script, error) {
-	dir, err := l.mail.OpenRoot(folder(user))
+	where := folder(user)
+	if durable.Missing(l.dir, where) { // as with most users, at each delivery
+		return nil, nil
+	}
+	dir, err := l.mail.OpenRoot(where)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
