@@ -22,7 +22,7 @@ type Append struct {
 // still to be discarded.
 func (m *Mailbox) Append(ctx context.Context, msgs []Append) ([]UID, error) {
 	for i := range msgs {
-		if err := msgs[i].Staged.seal(msgs[i].InternalDate); err != nil {
+		if err := msgs[i].Staged.sealAs(msgs[i].InternalDate); err != nil {
 			return nil, m.fail("append to", err)
 		}
 	}

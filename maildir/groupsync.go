@@ -29,21 +29,17 @@ type syncBatch struct {
 	err  error
 }
 
-// sync returns when what was put into dir before the call is durable. An error is
-// that of the fsync that should have made it so.
-func (g *groupSyncs) sync(dir durable.Dir) error {
-	in, err := dir.Self()
-	if err != nil {
-		return err
-	}
+// sync returns when what was put into dir, of that inode, before the call is durable.
+// An error is that of the fsync that should have made it so.
+func (g *groupSyncs) sync(dir durable.Dir, ino uint64) error {
 	g.mu.Lock()
-	s := g.all[in.Ino]
+	s := g.all[ino]
 	if s == nil {
 		if g.all == nil {
 			g.all = map[uint64]*groupSync{}
 		}
 		s = &groupSync{running: newContextLock()}
-		g.all[in.Ino] = s
+		g.all[ino] = s
 	}
 	s.users++
 	g.mu.Unlock()
@@ -51,7 +47,7 @@ func (g *groupSyncs) sync(dir durable.Dir) error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if s.users--; s.users == 0 {
-			delete(g.all, in.Ino)
+			delete(g.all, ino)
 		}
 	}()
 	return s.sync(dir)

@@ -18,8 +18,6 @@ type slowDir struct {
 	fail  error
 }
 
-func (d *slowDir) Self() (durable.Info, error) { return durable.Info{Ino: 7}, nil }
-
 func (d *slowDir) Sync() error {
 	d.syncs.Add(1)
 	time.Sleep(time.Second)
@@ -34,12 +32,12 @@ func TestGroupSync(t *testing.T) {
 		d := &slowDir{}
 		var all sync.WaitGroup
 		start := time.Now()
-		all.Go(func() { _ = g.sync(d) })
+		all.Go(func() { _ = g.sync(d, 1) })
 		synctest.Wait()
 		for range 20 {
 			all.Go(func() {
 				came := time.Now()
-				if err := g.sync(d); err != nil || time.Since(came) < time.Second {
+				if err := g.sync(d, 1); err != nil || time.Since(came) < time.Second {
 					t.Errorf("%v after %v", err, time.Since(came))
 				}
 			})
@@ -63,14 +61,14 @@ func TestGroupSyncFails(t *testing.T) {
 		var all sync.WaitGroup
 		for range 3 {
 			all.Go(func() {
-				if err := g.sync(d); !errors.Is(err, broken) {
+				if err := g.sync(d, 1); !errors.Is(err, broken) {
 					t.Error(err)
 				}
 			})
 		}
 		all.Wait()
 		d.fail = nil
-		if err := g.sync(d); err != nil {
+		if err := g.sync(d, 1); err != nil {
 			t.Error(err)
 		}
 	})

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -126,8 +125,16 @@ func newNamer(now func() time.Time, host string) *namer {
 
 // unique returns a name without sizes, for tmp/.
 func (n *namer) unique() string {
+	return string(n.appendUnique(nil))
+}
+
+func (n *namer) appendUnique(b []byte) []byte {
 	t := n.tick()
-	return fmt.Sprintf("%d.M%dP%dQ%dR%s.%s", t/1e6, t%1e6, n.pid, n.count.Add(1), n.random, n.host)
+	b = append(strconv.AppendInt(b, t/1e6, 10), ".M"...)
+	b = append(strconv.AppendInt(b, t%1e6, 10), 'P')
+	b = append(strconv.AppendInt(b, int64(n.pid), 10), 'Q')
+	b = append(strconv.AppendUint(b, n.count.Add(1), 10), 'R')
+	return append(append(append(b, n.random...), '.'), n.host...)
 }
 
 // abandoned reports that a name in tmp/ is one of ours, made on this host by a
@@ -163,7 +170,7 @@ func (n *namer) tick() int64 {
 // base returns a fresh base for a message of the given sizes; a size of -1 is
 // left out: a wrong one would be worse than none.
 func (n *namer) base(stored, virtual int64) string {
-	b := []byte(n.unique())
+	b := n.appendUnique(make([]byte, 0, 128))
 	if stored >= 0 {
 		b = strconv.AppendInt(append(b, ",S="...), stored, 10)
 	}

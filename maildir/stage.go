@@ -89,19 +89,20 @@ func (s *Staged) Size() int64 { return s.count.total + s.count.bare }
 
 // Sync makes the contents durable. Deliver and Append do so themselves; whoever
 // delivers several copies of a message syncs all before the first becomes visible.
-func (s *Staged) Sync() error { return s.seal(time.Time{}) }
-
-// seal sets the internal date, syncs and closes the file. An fsync that failed is
-// final: the message is not stored.
-func (s *Staged) seal(date time.Time) error {
-	switch {
-	case s.failed != nil:
+func (s *Staged) Sync() error {
+	if s.file == nil && s.name != "" {
 		return s.failed
-	case s.file == nil && s.name == "":
-		return fs.ErrClosed
-	case s.file == nil && date.IsZero():
-		return nil
-	case s.file == nil:
+	}
+	return s.seal(func(durable.File) error { return nil })
+}
+
+// sealAs is Sync, with an internal date where there is one, and afterwards s.stat is
+// what the file is.
+func (s *Staged) sealAs(date time.Time) error {
+	if s.file == nil && s.name != "" && s.failed == nil {
+		if date.IsZero() && s.stat.Ino != 0 {
+			return nil
+		}
 		// Synced before its date was known.
 		f, err := s.user.tmp().Append(s.name, 0)
 		if err != nil {
@@ -109,15 +110,29 @@ func (s *Staged) seal(date time.Time) error {
 		}
 		s.file = f
 	}
-	var err error
-	if !date.IsZero() {
-		err = s.file.SetTime(fileTime(date))
+	return s.seal(func(f durable.File) (err error) {
+		if !date.IsZero() {
+			err = f.SetTime(fileTime(date))
+		}
+		if err == nil {
+			s.stat, err = f.Stat()
+		}
+		return err
+	})
+}
+
+// seal syncs and closes the file after a last touch. An fsync that failed is final:
+// the message is not stored.
+func (s *Staged) seal(touch func(durable.File) error) error {
+	switch {
+	case s.failed != nil:
+		return s.failed
+	case s.file == nil:
+		return fs.ErrClosed
 	}
+	err := touch(s.file)
 	if err == nil {
 		err = s.file.Sync()
-	}
-	if err == nil {
-		s.stat, err = s.file.Stat()
 	}
 	if e := s.file.Close(); err == nil {
 		err = e
@@ -152,77 +167,6 @@ func (s *Staged) move(dir durable.Dir, name string) error {
 }
 
 func (s *Staged) base() string { return s.user.store.namer.base(s.count.total, s.Size()) }
-
-// Deliver puts a staged message into a mailbox, where every reader finds it, and
-// returns when it is durable: rename, then fsync of the directory. A mailbox that
-// does not exist is INBOX; the name of the one used is returned. Sessions that
-// have the mailbox selected are told at once. The message gets its UID when a
-// mailbox is looked at next.
-func (u *User) Deliver(ctx context.Context, st *Staged, mailbox string, flags Flags) (deliveredTo string, err error) {
-	if err := st.seal(time.Time{}); err != nil {
-		return "", fmt.Errorf("deliver: %w", err)
-	}
-	place, err := u.deliveryPlace(mailbox, flags)
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrBadName) {
-		place, err = u.deliveryPlace(inbox, flags)
-	}
-	if err != nil {
-		return "", fmt.Errorf("deliver to %.80q: %w", mailbox, diskError(err))
-	}
-	defer place.close()
-	name := st.base()
-	if flags != 0 {
-		name += parseInfo("").with(flags, 0)
-	}
-	err = st.move(place.dir, name)
-	if err == nil {
-		if err = u.syncs.sync(place.dir); err != nil {
-			// Not known to be durable: it must not be there when the sender
-			// is told to come again.
-			_ = place.dir.Remove(name)
-		}
-	}
-	if err != nil {
-		return "", fmt.Errorf("deliver to %.80q: %w", mailbox, diskError(err))
-	}
-	if m := place.mailbox; m != nil {
-		m.kick()
-	}
-	return place.name, nil
-}
-
-// place is where a delivery goes.
-type place struct {
-	name    string
-	dir     durable.Dir
-	mailbox *Mailbox // nil when nobody has it open
-	close   func()
-}
-
-func (u *User) deliveryPlace(name string, flags Flags) (*place, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	f, err := u.findLocked(name)
-	if err != nil {
-		return nil, err
-	}
-	sub := "new"
-	if flags != 0 {
-		sub = "cur"
-	}
-	folder, err := u.openFolder(f.dir)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := openOrMake(folder, sub, u.dirPerm)
-	if f.dir != "" {
-		_ = folder.Close()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &place{f.name, dir, u.mailboxes[f.dir], func() { _ = dir.Close() }}, nil
-}
 
 // tmpMaxAge is when a file in tmp/ was surely given up by its writer.
 const tmpMaxAge = 36 * time.Hour

@@ -37,6 +37,7 @@ type User struct {
 
 	mu          sync.Mutex          // guards the folder tree: mailboxes come and go under it
 	mailboxes   map[string]*Mailbox // by directory
+	inboxNew    heldDir             // root/new, once mail was delivered there
 	tree        folderTree
 	lost        lostIndexes
 	subs        sync.Mutex // guards the subscriptions file and maildirsize
@@ -150,7 +151,7 @@ func (u *User) close() {
 	if tmp := u.tmpDir.Load(); tmp != nil {
 		_ = (*tmp).Close()
 	}
-	for _, d := range []durable.Dir{u.root, u.state} {
+	for _, d := range []durable.Dir{u.root, u.state, u.inboxNew.dir} {
 		if d != nil {
 			_ = d.Close()
 		}
