@@ -152,9 +152,7 @@ func (in *incoming) accept(t *transaction, content io.Reader) (*smtp.Reply, erro
 		return nil, verdict.Reply
 	}
 	if t.spamClaims { // not before: a signature may be about them
-		if verdict.BodyAt, err = dropSpamVerdicts(m); err != nil {
-			return nil, err
-		}
+		verdict.BodyAt = dropSpamVerdicts(m)
 	}
 	f, err := t.filter(m)
 	switch {
@@ -182,7 +180,7 @@ func (in *incoming) deliver(t *transaction, verdict mx.Verdict, trace []byte, m 
 	var local *lda.Delivery
 	if len(t.local) > 0 {
 		local, err = in.cfg.Local.Stage(t.ctx, lda.Message{
-			ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Junk: junk,
+			ID: t.id, From: t.env.From, Trace: separate(trace, m), Content: m, Size: m.Size(), Header: m.header, Junk: junk,
 			Spam: spam(junk, t.spam), RemoteIP: t.s.c.address(), Refusable: true, Stranger: true, Onward: in.onward(verdict, m),
 		}, t.local)
 		if err != nil {
@@ -224,7 +222,7 @@ func (in *incoming) judge(t *transaction, m *spooled) (mx.Verdict, error) {
 		return mx.Verdict{}, nil
 	}
 	return in.cfg.Judge.Judge(t.ctx, mx.Arrival{
-		ID: t.id, IP: t.s.c.ip, Helo: t.helo, From: t.env.From, To: t.env.To[0].Address, Content: m, Size: m.Size(),
+		ID: t.id, IP: t.s.c.ip, Helo: t.helo, From: t.env.From, To: t.env.To[0].Address, Content: m, Size: m.Size(), Header: m.header,
 	})
 }
 

@@ -20,7 +20,9 @@ type input struct {
 	pace pace
 	buf  []byte
 	r, w int // buf[r:w] is unread
-	big  *[messageBuffer]byte
+
+	big   *[messageBuffer]byte // buf, while it is one of messageBuffers, and
+	small []byte               // what buf was before
 }
 
 func (in *input) unread() []byte { return in.buf[in.r:in.w] }
@@ -48,7 +50,7 @@ func (in *input) grow(n int) {
 	}
 	var buf []byte
 	if n > commandBuffer && n <= messageBuffer {
-		in.big = messageBuffers.Get().(*[messageBuffer]byte)
+		in.big, in.small = messageBuffers.Get().(*[messageBuffer]byte), in.buf
 		buf = in.big[:]
 	} else {
 		buf = make([]byte, n)
@@ -62,10 +64,13 @@ func (in *input) shrink() {
 	if in.big == nil || in.buffered() > commandBuffer {
 		return
 	}
-	small := make([]byte, commandBuffer)
+	small := in.small
+	if len(small) != commandBuffer {
+		small = make([]byte, commandBuffer)
+	}
 	in.w = copy(small, in.unread())
 	messageBuffers.Put(in.big)
-	in.buf, in.r, in.big = small, 0, nil
+	in.buf, in.r, in.big, in.small = small, 0, nil, nil
 }
 
 // release gives every buffer back, at the end.

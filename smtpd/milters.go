@@ -1,11 +1,9 @@
 package smtpd
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -15,7 +13,6 @@ import (
 	"time"
 
 	"buzon/internal/account"
-	"buzon/internal/message"
 	"buzon/internal/milter"
 	"buzon/internal/sieve"
 	"buzon/internal/smtp"
@@ -135,13 +132,9 @@ func (t *transaction) filter(m *spooled) (filtered, error) {
 		return filtered{}, nil
 	}
 	srv := t.s.c.srv
-	h, err := message.ReadHeader(bufio.NewReader(io.NewSectionReader(m, 0, m.Size())), message.HeaderLimits{})
-	if err != nil {
-		return filtered{}, fmt.Errorf("read header: %w", err)
-	}
-	bodyAt := int64(len(h.Raw()))
+	bodyAt := int64(len(m.header.Raw()))
 	shown := &milter.Message{
-		Header: milter.NewHeader(h), Body: io.NewSectionReader(m, bodyAt, m.Size()-bodyAt), BodySize: m.Size() - bodyAt,
+		Header: milter.NewHeader(m.header), Body: io.NewSectionReader(m, bodyAt, m.Size()-bodyAt), BodySize: m.Size() - bodyAt,
 		Size: m.Size(), MaxSize: srv.cfg.MaxSize, NewBody: func() milter.Body { return newSpooled(srv.cfg.Dir) },
 	}
 	out, err := t.s.filters.Message(shown)

@@ -2,9 +2,12 @@ package smtpd
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 
 	"buzon/internal/message"
 	"buzon/internal/smtp"
@@ -17,12 +20,20 @@ type edit struct {
 	drop func(message.Field) bool
 }
 
+// headerReaders are shared: each has a buffer that a header is read through.
+var headerReaders = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
+
 var replyHeader = smtp.NewReply(552, [3]int{5, 3, 4}, "The header of the message is too large")
 
 // receive reads a message into the spool, with its header as decide wants
 // it. No part of the body is held in memory or changed.
 func (s *Server) receive(content io.Reader, decide func(*message.Header) (edit, error)) (*spooled, error) {
-	r := bufio.NewReader(content)
+	r := headerReaders.Get().(*bufio.Reader)
+	r.Reset(content)
+	defer func() {
+		r.Reset(nil)
+		headerReaders.Put(r)
+	}()
 	h, err := message.ReadHeader(r, message.HeaderLimits{})
 	switch {
 	case errors.Is(err, message.ErrHeaderTooBig), errors.Is(err, message.ErrTooManyFields), errors.Is(err, message.ErrFieldTooBig):
@@ -35,10 +46,11 @@ func (s *Server) receive(content io.Reader, decide func(*message.Header) (edit, 
 		return nil, err
 	}
 	m := newSpooled(s.cfg.Dir)
-	_, err = m.Write(e.add)
-	if err == nil {
-		_, err = m.Write(without(h, e.drop))
+	m.header = h
+	if head := slices.Concat(e.add, without(h, e.drop)); !bytes.Equal(head, h.Raw()) {
+		m.header = message.ParseHeader(head)
 	}
+	_, err = m.Write(m.header.Raw())
 	if err == nil {
 		_, err = r.WriteTo(m)
 	}

@@ -84,6 +84,7 @@ const (
 type Server struct {
 	cfg   Config
 	door  door
+	disk  disk
 	known limit.Known
 	// unknown counts recipients that do not exist, by the client's network.
 	unknown *limit.Rate

@@ -1,9 +1,6 @@
 package smtpd
 
 import (
-	"bufio"
-	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -31,14 +28,10 @@ func claimsSpamVerdict(h *message.Header) bool {
 
 // dropSpamVerdicts takes what a stranger has written of that kind off a
 // message: users' programs would believe it. It returns where the body begins.
-func dropSpamVerdicts(m *spooled) (bodyAt int64, err error) {
-	h, err := message.ReadHeader(bufio.NewReader(io.NewSectionReader(m, 0, m.Size())), message.HeaderLimits{})
-	if err != nil {
-		return 0, fmt.Errorf("read header: %w", err)
-	}
-	head := without(h, func(f message.Field) bool { return isSpamVerdict(f.Name) })
-	m.replaceHead(head, int64(len(h.Raw())))
-	return int64(len(head)), nil
+func dropSpamVerdicts(m *spooled) (bodyAt int64) {
+	head := without(m.header, func(f message.Field) bool { return isSpamVerdict(f.Name) })
+	m.replaceHead(head, int64(len(m.header.Raw())))
+	return int64(len(head))
 }
 
 // spamVerdict reads what milters have written of that kind.

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 
+	"buzon/internal/message"
 	"buzon/internal/smtp"
 )
 
@@ -18,30 +20,38 @@ const memorySpool = 64 << 10
 // then in a file that has no name, so that no crash leaves it behind.
 type spooled struct {
 	dir  string
-	mem  []byte
+	mem  *[]byte // from spoolBuffers; nil: nothing is in memory
 	file *os.File
 	size int64
+
+	header *message.Header // of the message as it is now
 
 	// Once head is set it stands for what was written before rest.
 	head []byte
 	rest int64
 }
 
+// spoolBuffers are what small messages lie in.
+var spoolBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
 func newSpooled(dir string) *spooled { return &spooled{dir: dir} }
 
 // Size returns the length of the message.
 func (s *spooled) Size() int64 { return int64(len(s.head)) + s.size - s.rest }
 
-// replaceHead puts head in the place of the first n octets.
+// replaceHead puts head, a whole header, in the place of the first n octets.
 func (s *spooled) replaceHead(head []byte, n int64) {
 	s.rest += max(0, n-int64(len(s.head)))
-	s.head = head
+	s.head, s.header = head, message.ParseHeader(head)
 }
 
 // Write appends p. A full disk is smtp.DiskFull.
 func (s *spooled) Write(p []byte) (int, error) {
-	if s.file == nil && len(s.mem)+len(p) <= memorySpool {
-		s.mem = append(s.mem, p...)
+	if s.file == nil && s.size+int64(len(p)) <= memorySpool {
+		if s.mem == nil {
+			s.mem = spoolBuffers.Get().(*[]byte)
+		}
+		*s.mem = append(*s.mem, p...)
 		s.size += int64(len(p))
 		return len(p), nil
 	}
@@ -65,12 +75,23 @@ func (s *spooled) spill() error {
 		f.Close()
 		return err
 	}
-	if _, err := f.Write(s.mem); err != nil {
-		f.Close()
-		return err
+	if s.mem != nil {
+		if _, err := f.Write(*s.mem); err != nil {
+			f.Close()
+			return err
+		}
+		s.forgetMemory()
 	}
-	s.file, s.mem = f, nil
+	s.file = f
 	return nil
+}
+
+func (s *spooled) forgetMemory() {
+	if s.mem != nil {
+		*s.mem = (*s.mem)[:0]
+		spoolBuffers.Put(s.mem)
+		s.mem = nil
+	}
 }
 
 // ReadAt reads the message.
@@ -91,10 +112,10 @@ func (s *spooled) readWritten(p []byte, off int64) (int, error) {
 	if s.file != nil {
 		return s.file.ReadAt(p, off)
 	}
-	if off >= int64(len(s.mem)) {
+	if s.mem == nil || off >= s.size {
 		return 0, io.EOF
 	}
-	n := copy(p, s.mem[off:])
+	n := copy(p, (*s.mem)[off:])
 	if n < len(p) {
 		return n, io.EOF
 	}
@@ -103,7 +124,7 @@ func (s *spooled) readWritten(p []byte, off int64) (int, error) {
 
 // Close forgets the message.
 func (s *spooled) Close() error {
-	s.mem = nil
+	s.forgetMemory()
 	if s.file == nil {
 		return nil
 	}

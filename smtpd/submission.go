@@ -131,7 +131,7 @@ func (sub *submission) accept(t *transaction, content io.Reader) (*smtp.Reply, e
 	id, done := t.id, "delivered as "
 	var local *lda.Delivery
 	if len(t.local) > 0 {
-		local, err = sub.cfg.Local.Stage(t.ctx, lda.Message{ID: t.id, From: t.env.From, Trace: trace, Content: m, Size: m.Size()}, t.local)
+		local, err = sub.cfg.Local.Stage(t.ctx, lda.Message{ID: t.id, From: t.env.From, Trace: trace, Content: m, Size: m.Size(), Header: m.header}, t.local)
 		if err != nil {
 			return nil, err
 		}

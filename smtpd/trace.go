@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/tls"
 	"fmt"
@@ -18,24 +17,26 @@ func newID() string { return rand.Text()[:10] }
 // received makes the time stamp line of RFC 5321 4.4. A logged-in client's
 // address is nobody's business but ours, so for those it has no From clause.
 func received(t *transaction, hostname string, c *client) []byte {
-	var b bytes.Buffer
-	b.WriteString("Received: ")
+	b := make([]byte, 0, 256)
+	b = append(b, "Received: "...)
 	if c.user == "" {
-		fmt.Fprintf(&b, "from %s", heloName(t.helo))
+		b = append(append(b, "from "...), heloName(t.helo)...)
 		if c.ip.IsValid() {
-			fmt.Fprintf(&b, " (%s)", bracketed(c.ip))
+			b = append(append(append(b, " ("...), bracketed(c.ip)...), ')')
 		}
-		b.WriteString("\r\n\t")
+		b = append(b, "\r\n\t"...)
 	}
-	fmt.Fprintf(&b, "by %s with %s id %s", hostname, protocol(t, c), t.id)
+	b = append(append(b, "by "...), hostname...)
+	b = append(append(b, " with "...), protocol(t, c)...)
+	b = append(append(b, " id "...), t.id...)
 	if len(t.env.To) == 1 { // more would tell them of each other
-		fmt.Fprintf(&b, "\r\n\tfor %s", t.env.To[0].Address.Path())
+		b = append(append(b, "\r\n\tfor "...), t.env.To[0].Address.Path()...)
 	}
 	if c.tls != nil { // RFC 8314 4.3
-		fmt.Fprintf(&b, "\r\n\ttls %s (%s)", tls.CipherSuiteName(c.tls.CipherSuite), strings.ReplaceAll(tls.VersionName(c.tls.Version), " ", ""))
+		b = fmt.Appendf(b, "\r\n\ttls %s (%s)", tls.CipherSuiteName(c.tls.CipherSuite), strings.ReplaceAll(tls.VersionName(c.tls.Version), " ", ""))
 	}
-	fmt.Fprintf(&b, ";\r\n\t%s\r\n", time.Now().Format(time.RFC1123Z))
-	return b.Bytes()
+	b = time.Now().AppendFormat(append(b, ";\r\n\t"...), time.RFC1123Z)
+	return append(b, "\r\n"...)
 }
 
 // heloName is what the client called itself, if that can be a name.

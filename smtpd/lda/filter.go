@@ -163,7 +163,7 @@ func (d *Delivery) redirect(ctx context.Context, c *copyOf, to smtp.Address, tar
 		rcpts[i] = Recipient{Target: t, To: to}
 	}
 	m := d.message
-	m.Trace, m.Content, m.Size, m.Refusable, m.onward = nil, content, content.size(), false, m.onward+1
+	m.Trace, m.Content, m.Size, m.Header, m.Refusable, m.onward = nil, content, content.size(), nil, false, m.onward+1
 	next, err := d.local.Stage(ctx, m, rcpts)
 	if err == nil {
 		c.next = append(c.next, next)

@@ -5,7 +5,6 @@ package lda
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,12 +50,13 @@ type Recipient struct {
 
 // Message is what is delivered.
 type Message struct {
-	ID      string       // for the log; "" for a notice
-	From    smtp.Address // reverse-path
-	Trace   []byte       // header fields that go on top, with CRLF
-	Content io.ReaderAt  // the message below them
-	Size    int64        // of Content
-	Junk    bool         // it goes to the account's junk mailbox, not to INBOX
+	ID      string          // for the log; "" for a notice
+	From    smtp.Address    // reverse-path
+	Trace   []byte          // header fields that go on top, with CRLF
+	Content io.ReaderAt     // the message below them
+	Size    int64           // of Content
+	Header  *message.Header // of Content; nil: it is read
+	Junk    bool            // it goes to the account's junk mailbox, not to INBOX
 
 	// Stranger is set for what comes from outside: only that may look like junk.
 	Stranger bool
@@ -294,19 +294,23 @@ func (d *Delivery) commit(ctx context.Context, c *copyOf) error {
 // envelopeFields keeps in the message what the envelope said: RFC 5321 4.4
 // for Return-Path; the other two as Postfix and its users know them.
 func envelopeFields(from smtp.Address, to Recipient) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "Return-Path: %s\r\nDelivered-To: %s\r\n", from.Path(), to.Target.Account)
-	if original := to.To.String(); !strings.EqualFold(original, string(to.Target.Account)) {
-		fmt.Fprintf(&b, "X-Original-To: %s\r\n", original)
+	account := string(to.Target.Account)
+	b := append(append([]byte("Return-Path: "), from.Path()...), "\r\nDelivered-To: "...)
+	b = append(append(b, account...), "\r\n"...)
+	if original := to.To.String(); !strings.EqualFold(original, account) {
+		b = append(append(append(b, "X-Original-To: "...), original...), "\r\n"...)
 	}
-	return b.Bytes()
+	return b
 }
 
 // checkLoop refuses a message that one of the accounts has had before.
 func checkLoop(m Message, accounts map[account.ID]bool) error {
-	h, err := message.ReadHeader(bufio.NewReader(io.NewSectionReader(m.Content, 0, m.Size)), message.HeaderLimits{})
-	if err != nil {
-		return fmt.Errorf("read header: %w", err)
+	h := m.Header
+	if h == nil {
+		var err error
+		if h, err = message.ReadHeader(bufio.NewReader(io.NewSectionReader(m.Content, 0, m.Size)), message.HeaderLimits{}); err != nil {
+			return fmt.Errorf("read header: %w", err)
+		}
 	}
 	for _, v := range h.Values("Delivered-To") {
 		if accounts[account.ID(strings.ToLower(v))] {
