@@ -15,12 +15,18 @@ func (m *Mailbox) lockUIDs(ctx context.Context) (release func(), err error) {
 // first, else new ones, in order of arrival. The UIDs are durable before a state
 // shows them.
 func (m *Mailbox) admit(ctx context.Context, d *draft, arrivals []*arrival) error {
+	return m.admitWith(ctx, d, arrivals, nil)
+}
+
+// admitWith is admit together with sync, which makes the files' names durable; nil:
+// they are.
+func (m *Mailbox) admitWith(ctx context.Context, d *draft, arrivals []*arrival, sync func() error) error {
 	release, err := m.lockUIDs(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err := m.number(d, arrivals); err != nil {
+	if err := m.number(d, arrivals, sync); err != nil {
 		// What the list said was not used: it is read again.
 		m.uids.parsed = 0
 		return err
@@ -30,7 +36,7 @@ func (m *Mailbox) admit(ctx context.Context, d *draft, arrivals []*arrival) erro
 }
 
 // number is admit under the dot lock.
-func (m *Mailbox) number(d *draft, arrivals []*arrival) error {
+func (m *Mailbox) number(d *draft, arrivals []*arrival, sync func() error) error {
 	if err := m.readUIDs(d, arrivals); err != nil {
 		return err
 	}
@@ -61,7 +67,7 @@ func (m *Mailbox) number(d *draft, arrivals []*arrival) error {
 			return err
 		}
 	}
-	if err := m.uids.add(m.dir.folder, records, m.user.filePerm); err != nil {
+	if err := m.uids.add(m.dir.folder, records, m.user.filePerm, sync); err != nil {
 		return err
 	}
 	m.addArrivals(d, append(known, unknown...))

@@ -55,6 +55,8 @@ type incoming struct {
 	m     *Mailbox
 	kind  intentKind
 	items []incomingItem
+
+	placed int // of items, from the first on
 }
 
 type incomingItem struct {
@@ -86,14 +88,9 @@ func (in *incoming) commit(ctx context.Context) ([]UID, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := in.placeAll(); err != nil {
-		in.takeBack(len(in.items))
-		done()
-		return nil, err
-	}
-	d, err := in.admit(ctx)
+	d, err := in.placeAndAdmit(ctx)
 	if err != nil {
-		in.takeBack(len(in.items))
+		in.takeBack()
 		done()
 		return nil, err
 	}
@@ -106,17 +103,34 @@ func (in *incoming) commit(ctx context.Context) ([]UID, error) {
 	return uids, nil
 }
 
-func (in *incoming) placeAll() error {
+// placeAndAdmit makes the files' names and UIDs durable. Of a batch the names come
+// first: after a crash, one that is listed to its end counts as done.
+func (in *incoming) placeAndAdmit(ctx context.Context) (*draft, error) {
+	sync, err := in.placeAll()
+	if err != nil {
+		return nil, err
+	}
+	if len(in.items) > 1 {
+		if err := sync(); err != nil {
+			return nil, err
+		}
+		sync = nil
+	}
+	return in.admit(ctx, sync)
+}
+
+// placeAll gives the files their names, which sync makes durable.
+func (in *incoming) placeAll() (sync func() error, err error) {
 	m := in.m
 	var inNew, inCur bool
-	for i, it := range in.items {
+	for _, it := range in.items {
 		if err := it.place(m.dir.of(it.file.isNew), it.file.name); err != nil {
-			in.takeBack(i)
-			return err
+			return nil, err
 		}
+		in.placed++
 		inNew, inCur = inNew || it.file.isNew, inCur || !it.file.isNew
 	}
-	return m.syncDirs(inNew, inCur)
+	return func() error { return m.syncDirs(inNew, inCur) }, nil
 }
 
 func (m *Mailbox) syncDirs(inNew, inCur bool) error {
@@ -131,14 +145,14 @@ func (m *Mailbox) syncDirs(inNew, inCur bool) error {
 	return nil
 }
 
-// takeBack removes the first n files again.
-func (in *incoming) takeBack(n int) {
-	for _, it := range in.items[:n] {
+// takeBack removes the files again that were placed.
+func (in *incoming) takeBack() {
+	for _, it := range in.items[:in.placed] {
 		_ = in.m.dir.of(it.file.isNew).Remove(it.file.name)
 	}
 }
 
-func (in *incoming) admit(ctx context.Context) (*draft, error) {
+func (in *incoming) admit(ctx context.Context, sync func() error) (*draft, error) {
 	m := in.m
 	arrivals := make([]*arrival, len(in.items))
 	var lines []byte
@@ -155,7 +169,7 @@ func (in *incoming) admit(ctx context.Context) (*draft, error) {
 		}
 	}
 	d := m.draft()
-	if err := m.admit(ctx, d, arrivals); err != nil {
+	if err := m.admitWith(ctx, d, arrivals, sync); err != nil {
 		return nil, err
 	}
 	return d, nil

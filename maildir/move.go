@@ -183,7 +183,7 @@ func (in *incoming) commitMove(ctx context.Context, mv *mover) ([]UID, error) {
 	}
 	var d *draft
 	if err = mv.placeAll(); err == nil {
-		d, err = in.admit(ctx)
+		d, err = in.admit(ctx, nil)
 	}
 	if err != nil {
 		mv.back()

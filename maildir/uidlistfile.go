@@ -17,6 +17,9 @@ const (
 	uidlistChunk = 1 << 20
 )
 
+// errUIDListChanged: somebody does not keep to the lock.
+var errUIDListChanged = errors.New("the file changes while it is locked")
+
 // uidlist is what we know of the folder's dovecot-uidlist without its lines. It
 // is guarded by the mailbox's lock; the file itself by the dot lock.
 type uidlist struct {
@@ -34,6 +37,9 @@ func (l *uidlist) next() UID { return max(l.header.next, l.last+1) }
 // it is another file. replaced says that it was read from the start. fn gets
 // each record. fs.ErrNotExist: there is none; errUIDList: it cannot be used.
 func (l *uidlist) read(dir durable.Dir, fn func(uidRecord) error) (replaced bool, err error) {
+	if in, err := dir.Stat(uidlistFile); err == nil && l.parsed > 0 && in.Size == l.parsed && stampOf(in) == l.stamp {
+		return false, nil
+	}
 	f, err := dir.Open(uidlistFile)
 	if err != nil {
 		return false, err
@@ -119,17 +125,17 @@ func (l *uidlist) scanHeader(data []byte) (int, error) {
 	return 0, fmt.Errorf("%w: no header", errUIDList)
 }
 
-// add appends records and makes them durable. The caller holds the dot lock and
-// has read the file's tail since it took it.
-func (l *uidlist) add(dir durable.Dir, records []uidRecord, perm fs.FileMode) error {
+// add appends records and makes them durable, together with what sync makes so;
+// nil is nothing. The caller holds the dot lock and has read the file's tail since
+// it took it.
+func (l *uidlist) add(dir durable.Dir, records []uidRecord, perm fs.FileMode, sync func() error) error {
+	if sync == nil {
+		sync = func() error { return nil }
+	}
 	if len(records) == 0 {
-		return nil
+		return sync()
 	}
-	in, err := dir.Stat(uidlistFile)
-	if err != nil {
-		return err
-	}
-	if in.Size != l.parsed {
+	if l.stamp.Size != l.parsed {
 		// A torn last line, of no complete record: it is closed by a rewrite,
 		// as a line end alone would make a record of the half.
 		if err := l.rewrite(dir, func(uidRecord) (uidRecord, bool) { return uidRecord{}, true }, perm); err != nil {
@@ -140,14 +146,38 @@ func (l *uidlist) add(dir durable.Dir, records []uidRecord, perm fs.FileMode) er
 	for _, r := range records {
 		b = r.appendTo(b)
 	}
-	st, err := appendLines(dir, uidlistFile, b, perm)
-	if err != nil {
+	if err := l.append(dir, b, perm, sync); err != nil {
 		return fmt.Errorf("append to uidlist: %w", err)
 	}
-	l.stamp, l.parsed = st, l.parsed+int64(len(b))
 	l.lines += len(records)
 	l.last = records[len(records)-1].uid
 	return nil
+}
+
+// append is add for whole lines behind what was parsed.
+func (l *uidlist) append(dir durable.Dir, lines []byte, perm fs.FileMode, sync func() error) error {
+	f, err := dir.Append(uidlistFile, perm)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if in, err := f.Stat(); err != nil {
+		return err
+	} else if in.Ino != l.stamp.Ino || in.Size != l.parsed {
+		return errUIDListChanged
+	}
+	if _, err := f.Write(lines); err != nil {
+		// What was written of the lines must not stay: half of it would be
+		// a line with another meaning.
+		_ = f.Truncate(l.parsed)
+		return err
+	}
+	if err := durable.SyncTogether(f, sync); err != nil {
+		return err
+	}
+	in, err := f.Stat()
+	l.stamp, l.parsed = stampOf(in), l.parsed+int64(len(lines))
+	return err
 }
 
 // rewrite writes the file anew: with the header as it is in l and N brought up to
