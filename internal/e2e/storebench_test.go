@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"fmt"
-	"net/textproto"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -320,134 +318,4 @@ func liveHeap(log string) (highest int) {
 		highest = max(highest, n)
 	}
 	return highest
-}
-
-// TestDeliveryBench compares deliveries over SMTP with a bare program that only
-// does what any safe delivery must: create, write, fsync, rename, fsync of the
-// directory. `make bench-store` runs it.
-func TestDeliveryBench(t *testing.T) {
-	during := time.Duration(fromEnv(t, "BUZON_BENCH_SECONDS", 0)) * time.Second
-	if during == 0 {
-		t.Skip("make bench-store runs it")
-	}
-	o := newOurs(t)
-	o.start(t)
-	o.session(t).end() // makes the folders
-	text := "Subject: bench\r\n\r\n" + strings.Repeat("a line of text that is not very long\r\n", 80)
-	fmt.Printf("delivery of %d bytes, per second; load average %s\n", len(text), loadAverage())
-	for _, connections := range []int{1, 20} {
-		var ratios []float64
-		for round := range deliveryRounds {
-			var bare, smtp float64
-			for range deliverySlices { // in turns: what else the machine does meets both
-				b := perSecond(connections, during/deliverySlices, bareDeliveries(t, text))
-				s := perSecond(connections, during/deliverySlices, o.deliveries(t, text))
-				bare, smtp, ratios = bare+b/deliverySlices, smtp+s/deliverySlices, append(ratios, s/b)
-			}
-			fmt.Printf("%2d connections, round %d: buzon %6.0f, bare program %6.0f, %3.0f %%\n", connections, round+1, smtp, bare, 100*smtp/bare)
-		}
-		slices.Sort(ratios)
-		median := ratios[len(ratios)/2]
-		fmt.Printf("%2d connections, median of %d pairs: %3.0f %% (%.0f to %.0f in the middle half), wanted 60 %%; load average %s\n", connections, len(ratios),
-			100*median, 100*ratios[len(ratios)/4], 100*ratios[len(ratios)*3/4], loadAverage())
-		if median < 0.6 {
-			t.Errorf("%d connections: %.0f %% of the bare program", connections, 100*median)
-		}
-	}
-}
-
-const (
-	deliveryRounds = 5
-	deliverySlices = 7 // odd, as the rounds are, for the sake of the median
-)
-
-// perSecond runs workers for a while and says how often they did it, together.
-func perSecond(workers int, during time.Duration, worker func(i int, more func() bool)) float64 {
-	var done atomic.Int64
-	deadline := time.Now().Add(during)
-	var all sync.WaitGroup
-	start := time.Now()
-	for i := range workers {
-		all.Go(func() {
-			worker(i, func() bool {
-				if time.Now().After(deadline) {
-					return false
-				}
-				done.Add(1)
-				return true
-			})
-		})
-	}
-	all.Wait()
-	return float64(done.Load()) / time.Since(start).Seconds()
-}
-
-func bareDeliveries(t *testing.T, text string) func(int, func() bool) {
-	dir := t.TempDir()
-	for _, d := range []string{"tmp", "new"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return func(i int, more func() bool) {
-		into, err := os.Open(filepath.Join(dir, "new"))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer into.Close()
-		for n := 0; more(); n++ {
-			name := fmt.Sprintf("%d.%d", i, n)
-			f, err := os.OpenFile(filepath.Join(dir, "tmp", name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-			if err == nil {
-				_, err = f.WriteString(text)
-			}
-			if err == nil {
-				err = f.Sync()
-			}
-			if err == nil {
-				err = f.Close()
-			}
-			if err == nil {
-				err = os.Rename(filepath.Join(dir, "tmp", name), filepath.Join(dir, "new", name))
-			}
-			if err == nil {
-				err = into.Sync()
-			}
-			if err != nil {
-				t.Error(err)
-				return
-			}
-		}
-	}
-}
-
-// deliveries sends messages over one connection for each worker.
-func (o *ours) deliveries(t *testing.T, text string) func(int, func() bool) {
-	return func(_ int, more func() bool) {
-		c, err := textproto.Dial("tcp", o.Addr("smtp"))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer c.Close()
-		say := func(code int, format string, args ...any) {
-			if format != "" {
-				if err := c.PrintfLine(format, args...); err != nil {
-					t.Error(err)
-				}
-			}
-			if _, _, err := c.ReadResponse(code); err != nil {
-				t.Error(err)
-			}
-		}
-		say(220, "")
-		say(250, "EHLO bench.far.test")
-		for more() && !t.Failed() {
-			say(250, "MAIL FROM:<eva@far.test>")
-			say(250, "RCPT TO:<%s>", benchAccount)
-			say(354, "DATA")
-			say(250, "%s.", text)
-		}
-	}
 }
