@@ -170,9 +170,7 @@ func (c *candidate) matchUID(key searchKey, uid maildir.UID) (bool, error) {
 	if seq == 0 {
 		return false, nil
 	}
-	c.i = int(seq) - 1
-	c.m, c.at = c.s.view.row(c.i)
-	c.content.at(uid)
+	c.look(int(seq)-1, true)
 	ok, err := key.match(c)
 	if isGone(err) {
 		return false, nil

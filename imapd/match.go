@@ -24,6 +24,7 @@ type matching struct {
 	parts spans        // what to look at, in batches
 	next  atomic.Int64 // batch that nobody has taken yet
 	found [][]int      // by batch
+	gone  atomic.Bool  // some messages could not be looked at any more
 
 	mu  sync.Mutex
 	err error // the first
@@ -53,6 +54,9 @@ func (s *session) matching(r *request, key searchKey) ([]int, error) {
 	}
 	if m.err != nil {
 		return nil, m.err
+	}
+	if m.gone.Load() {
+		r.code = "EXPUNGEISSUED" // RFC 5530 3
 	}
 	all := make([]int, 0, n/16)
 	for _, found := range m.found {
@@ -120,14 +124,11 @@ func (m *matching) fail(err error) {
 func (m *matching) batch(c *candidate, b int) error {
 	v := m.s.view
 	for i := m.parts[b].lo; i < m.parts[b].hi; i++ {
-		c.i = i
-		c.m, c.at = v.row(i)
-		if m.key.cost > costIndex {
-			c.content.at(c.m.UID)
-		}
+		c.look(i, m.key.cost > costIndex)
 		ok, err := m.key.match(c)
 		switch {
 		case errors.Is(err, maildir.ErrExpunged): // gone meanwhile: it matches nothing
+			m.gone.Store(true)
 		case errors.Is(err, maildir.ErrUnreadable): // one bad file must not hide the others
 			m.s.log.Warn("message left out of a search", "user", string(m.s.account.ID), "mailbox", v.box.Name(), "err", err)
 		case err != nil:

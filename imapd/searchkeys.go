@@ -31,13 +31,31 @@ const (
 type candidate struct {
 	s       *session
 	i       int // index in the view
-	at      int // index in the state, −1 if expunged
+	st      *maildir.State
+	at      int  // index in st, −1 if the message is gone
+	kept    bool // another session has expunged it, and it can be read until this one is told
 	m       maildir.Message
 	content content
 	reads   *textReading // nil: nothing is indexed
 	reader  *maildir.TextReader
 	// searches keep buffers, which are for one goroutine.
 	searches map[*message.Needle]*message.TextSearch
+}
+
+// look moves on to the message with index i. Only what a key reads needs more than its flags.
+func (c *candidate) look(i int, reads bool) {
+	v := c.s.view
+	c.i, c.st, c.kept = i, v.state, false
+	c.m, c.at = v.row(i)
+	if !reads {
+		return
+	}
+	if c.at < 0 {
+		if st, row, ok := v.box.Kept(c.m.UID); ok {
+			c.st, c.at, c.kept = st, row, true
+		}
+	}
+	c.content.at(c.m.UID)
 }
 
 // A searchReader reads the keys of one command (RFC 9051 6.4.4, section 9: search-key).
@@ -291,7 +309,7 @@ func (p *searchReader) size(match func(size, n int64) bool) searchKey {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
 		}
-		size, err := c.s.view.state.Size(c.at)
+		size, err := c.st.Size(c.at)
 		return err == nil && match(size, n), err
 	}}
 }
@@ -303,7 +321,7 @@ func internalDate(c *candidate) (time.Time, bool, error) {
 	if c.at < 0 {
 		return time.Time{}, false, maildir.ErrExpunged
 	}
-	t, err := c.s.view.state.InternalDate(c.at)
+	t, err := c.st.InternalDate(c.at)
 	return t, err == nil, err
 }
 
@@ -311,7 +329,7 @@ func saveDate(c *candidate) (time.Time, bool, error) {
 	if c.at < 0 {
 		return time.Time{}, false, maildir.ErrExpunged
 	}
-	t, err := c.s.view.state.SaveDate(c.at)
+	t, err := c.st.SaveDate(c.at)
 	return t, err == nil, err
 }
 
@@ -369,7 +387,7 @@ func (p *searchReader) emailID() searchKey {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
 		}
-		return string(appendObjectID(nil, 'M', c.s.view.state.GUID(c.at))) == want, nil
+		return string(appendObjectID(nil, 'M', c.st.GUID(c.at))) == want, nil
 	}}
 }
 

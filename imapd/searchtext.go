@@ -66,7 +66,7 @@ func (p *searchReader) header(field string) searchKey {
 		if c.at < 0 {
 			return false, maildir.ErrExpunged
 		}
-		if indexed {
+		if indexed && !c.kept {
 			h := k.ask(c)
 			c.reads.wants(h, !cached)
 			if h.Of(c.m.UID) == maildir.TextNo {
@@ -114,6 +114,9 @@ func (p *searchReader) contains(headers bool) searchKey {
 		}
 		if text.Folded == "" {
 			return true, nil
+		}
+		if c.kept { // the index is about those that are there
+			return c.read(text, headers)
 		}
 		h := k.ask(c)
 		switch h.Of(c.m.UID) {
