@@ -69,9 +69,10 @@ func New(cfg Config) *Teacher {
 	return &Teacher{cfg: cfg, seen: map[string]*pupil{}}
 }
 
-// Run looks at everybody again and again, until ctx ends.
+// Run looks at everybody again and again, until ctx ends. It begins with a pause: after
+// a start the users come back all at once, and their mailboxes are opened for them first.
 func (t *Teacher) Run(ctx context.Context) error {
-	for {
+	for sleep(ctx, t.cfg.Interval) {
 		ids := t.cfg.Accounts()
 		for id := range t.seen {
 			if !slices.Contains(ids, id) {
@@ -86,10 +87,8 @@ func (t *Teacher) Run(ctx context.Context) error {
 				return nil
 			}
 		}
-		if !sleep(ctx, t.cfg.Interval) {
-			return nil
-		}
 	}
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
