@@ -42,7 +42,7 @@ func TestIMAPBench(t *testing.T) {
 		if !only.MatchString(row.what) {
 			continue
 		}
-		theirs, mine := row.measure(t, d), row.measure(t, o)
+		theirs, mine := row.compare(t, d, o)
 		print := func(v float64) string { return fmt.Sprintf("%.3g %s", v, row.unit()) }
 		note := ""
 		if theirs/mine < row.wanted {
@@ -114,47 +114,56 @@ func (row imapRow) unit() string {
 	return "ms"
 }
 
-// measure gives milliseconds, or KiB.
-func (row imapRow) measure(t *testing.T, p peer) float64 {
-	if row.whole != nil {
-		return row.whole(t, p)
+// compare gives milliseconds, or KiB, of two peers. Warm rows go to and fro between
+// them (ABBA), for a disk has its moods.
+func (row imapRow) compare(t *testing.T, a, b peer) (ofA, ofB float64) {
+	switch {
+	case row.whole != nil:
+		return row.whole(t, a), row.whole(t, b)
+	case row.perSession:
+		return idleMemory(t, a), idleMemory(t, b)
+	case row.cold:
+		return row.once(t, a), row.once(t, b)
 	}
-	if row.perSession {
-		return idleMemory(t, p)
+	var as, bs []float64
+	for i := range warmRuns {
+		if i%2 == 0 {
+			as = append(as, row.once(t, a))
+		}
+		bs = append(bs, row.once(t, b))
+		if i%2 == 1 {
+			as = append(as, row.once(t, a))
+		}
 	}
-	once := func() float64 {
-		if strings.HasSuffix(row.command, coldMailbox) {
-			copyInbox(t, p)
-		}
-		if row.cold {
-			forget(t, p)
-		}
-		s := p.session(t)
-		defer s.end()
-		if !strings.HasPrefix(row.command, "SELECT") {
-			s.do("SELECT INBOX")
-		}
-		if row.before != "" {
-			s.tryTo("DELETE Copies")
-			s.do("%s", row.before)
-		}
-		took := time.Duration(0)
-		if row.run != nil {
-			took = row.run(s)
-		} else {
-			took = s.timed("%s", row.command)
-		}
-		return milliseconds(took)
+	slices.Sort(as)
+	slices.Sort(bs)
+	return as[len(as)/2], bs[len(bs)/2]
+}
+
+// once gives milliseconds.
+func (row imapRow) once(t *testing.T, p peer) float64 {
+	if strings.HasSuffix(row.command, coldMailbox) {
+		copyInbox(t, p)
 	}
 	if row.cold {
-		return once()
+		forget(t, p)
 	}
-	all := make([]float64, 0, warmRuns)
-	for range warmRuns {
-		all = append(all, once())
+	s := p.session(t)
+	defer s.end()
+	if !strings.HasPrefix(row.command, "SELECT") {
+		s.do("SELECT INBOX")
 	}
-	slices.Sort(all)
-	return all[len(all)/2]
+	if row.before != "" {
+		s.tryTo("DELETE Copies")
+		s.do("%s", row.before)
+	}
+	took := time.Duration(0)
+	if row.run != nil {
+		took = row.run(s)
+	} else {
+		took = s.timed("%s", row.command)
+	}
+	return milliseconds(took)
 }
 
 // tryTo runs a command that may fail.
