@@ -85,12 +85,13 @@ var storeAnswers = []struct {
 	{maildir.ErrBadName, "CANNOT", "The mailbox name cannot be used", true},
 	{maildir.ErrInbox, "CANNOT", "Not possible with INBOX", true},
 	{maildir.ErrExpunged, "EXPUNGEISSUED", expungedText, true},
-	{maildir.ErrUnreadable, "SERVERBUG", "Some of the messages cannot be read, the server's log has more", false},
+	{maildir.ErrUnreadable, "CONTACTADMIN", "Some of the messages cannot be read, the server's log has more", false},
 	{maildir.ErrQuota, "OVERQUOTA", "Quota exceeded", true},
 	{maildir.ErrLimit, "LIMIT", "A limit is reached", true},
 	{maildir.ErrFull, "UNAVAILABLE", "No space left on the server", false},
 	{maildir.ErrReadOnly, "UNAVAILABLE", "The server's file system is read-only", false},
-	{maildir.ErrForeignOwner, "SERVERBUG", "The mailbox cannot be used, the server's log has more", false},
+	{maildir.ErrForeignOwner, "CONTACTADMIN", "The directory of this mail belongs to another user than the server's: its administrator has to change the owner", false},
+	{maildir.ErrNoAccess, "CONTACTADMIN", "The server may not enter, read or write the directory of this mailbox: its administrator has to look at owner and mode", false},
 	{maildir.ErrClosed, "UNAVAILABLE", "The server is stopping", true},
 }
 

@@ -227,7 +227,7 @@ func (s *session) writeAttributes(l *listing, info maildir.Info) {
 	}
 	switch {
 	case !info.NoSelect:
-	case l.extended || s.has(rev2):
+	case !info.Closed && (l.extended || s.has(rev2)):
 		s.enc.Raw(` \NonExistent`)
 	default: // RFC 3501 has no better word
 		s.enc.Raw(` \Noselect`)

@@ -16,5 +16,6 @@ var (
 	ErrLimit        = errors.New("limit reached")
 	ErrReadOnly     = errors.New("file system is read-only")
 	ErrForeignOwner = errors.New("directory belongs to another user")
+	ErrNoAccess     = errors.New("directory may not be entered, read or written to") // as its mode or owner says
 	ErrClosed       = errors.New("store is closed")
 )

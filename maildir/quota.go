@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -26,6 +27,9 @@ func (u *User) Quota(ctx context.Context) (Quota, error) {
 	}
 	for _, name := range names {
 		m, err := u.Open(ctx, name)
+		if errors.Is(err, ErrNoAccess) {
+			continue // nobody can use what is in there
+		}
 		if err != nil {
 			return q, fmt.Errorf("quota: %w", err)
 		}

@@ -298,6 +298,8 @@ func diskError(err error) error {
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	case errors.Is(err, unix.ENAMETOOLONG):
 		return fmt.Errorf("%w: %w", ErrBadName, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", ErrNoAccess, err)
 	}
 	return err
 }

@@ -16,7 +16,8 @@ import (
 type Info struct {
 	Name        string // UTF-8, parts separated by "/"
 	HasChildren bool
-	NoSelect    bool // a name on the way to others, without a folder
+	NoSelect    bool // a name on the way to others, without a folder, or Closed
+	Closed      bool // there is a folder, and we may not enter it: who opens it hears ErrNoAccess
 	Subscribed  bool
 	SpecialUse  string // `\Sent` and so on (RFC 6154), or ""
 }
@@ -26,6 +27,7 @@ type folder struct {
 	name, dir  string
 	ino        uint64
 	specialUse string
+	closed     bool // we may not enter it
 }
 
 // folderTree is the tree's folders as they were when its root had a stamp.
@@ -37,7 +39,7 @@ type folderTree struct {
 	stamp   dirStamp
 	names   []folder // all that look like folders, by name
 	folders []folder // those that are mailboxes, without INBOX
-	others  []string // the directories that are none
+	others  []string // the directories that are none, or may not be entered: they can change unseen
 	read    int64    // when all were looked into, ns; 0: never
 }
 
@@ -58,7 +60,7 @@ func (u *User) Mailboxes(ctx context.Context) ([]Info, error) {
 	}
 	byName := map[string]*Info{inbox: {Name: inbox}}
 	for _, f := range folders {
-		byName[f.name] = &Info{Name: f.name, SpecialUse: f.specialUse}
+		byName[f.name] = &Info{Name: f.name, SpecialUse: f.specialUse, NoSelect: f.closed, Closed: f.closed}
 	}
 	for _, f := range folders {
 		for i := strings.LastIndexByte(f.name, '/'); i > 0; i = strings.LastIndexByte(f.name[:i], '/') {
@@ -113,7 +115,7 @@ func (u *User) foldersLocked() ([]folder, error) {
 	stamp := dirStamp{self.Dev, self.Ino, self.Mtime, self.Ctime, taken}
 	old := u.tree
 	// What was no folder may have become one, and the root does not tell.
-	known := old.read != 0 && !slices.ContainsFunc(old.others, u.isMaildir)
+	known := old.read != 0 && !slices.ContainsFunc(old.others, func(dir string) bool { return u.kindOfFolder(dir) == isMailbox })
 	if known && stamp.same(old.stamp) && (u.granule == 0 || max(old.stamp.mtime, old.stamp.ctime) <= old.stamp.taken-int64(u.granule)) {
 		return old.folders, nil
 	}
@@ -127,9 +129,17 @@ func (u *User) foldersLocked() ([]folder, error) {
 	}
 	tree := folderTree{stamp: stamp, names: names, read: taken}
 	for _, f := range names {
-		if u.isMaildir(f.dir) {
+		switch u.kindOfFolder(f.dir) {
+		case isMailbox:
 			tree.folders = append(tree.folders, f)
-		} else {
+		case isClosed:
+			f.closed = true
+			tree.folders = append(tree.folders, f)
+			tree.others = append(tree.others, f.dir)
+			if !slices.Contains(old.others, f.dir) { // once
+				u.store.log.Warn("folder may not be entered: look at its owner and mode", "user", u.id, "mailbox", f.name)
+			}
+		default:
 			tree.others = append(tree.others, f.dir)
 		}
 	}
@@ -174,20 +184,37 @@ func (u *User) folderNames() ([]folder, error) {
 	return slices.CompactFunc(found, func(a, b folder) bool { return a.name == b.name }), nil
 }
 
-// isMaildir tells a folder from what other programs keep beside it, as notmuch
-// its database in .notmuch.
-func (u *User) isMaildir(dir string) bool {
+// folderKind is what a directory with the name of a folder is.
+type folderKind int
+
+const (
+	isOther folderKind = iota
+	isMailbox
+	isClosed
+)
+
+// kindOfFolder tells a folder from what other programs keep beside it, as notmuch
+// its database in .notmuch. One that may not be entered is taken for a mailbox: who
+// misses his mail must learn why.
+func (u *User) kindOfFolder(dir string) folderKind {
 	d, err := u.root.OpenDir(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		return isClosed
+	}
 	if err != nil {
-		return false
+		return isOther
 	}
 	defer d.Close()
 	for _, sign := range []string{"cur", "new", uidlistFile, "maildirfolder"} {
-		if _, err := d.Stat(sign); err == nil {
-			return true
+		_, err := d.Stat(sign)
+		if err == nil {
+			return isMailbox
+		}
+		if errors.Is(err, fs.ErrPermission) { // it may be read, and not entered
+			return isClosed
 		}
 	}
-	return false
+	return isOther
 }
 
 // find returns the folder of a mailbox name. INBOX is the root: its dir is "".
@@ -208,7 +235,7 @@ func (u *User) findLocked(name string) (folder, error) {
 }
 
 // forget has the tree read again at the next use.
-func (u *User) forgetTree() { u.tree = folderTree{} }
+func (u *User) forgetTree() { u.tree = folderTree{others: u.tree.others} }
 
 // openFolder opens a folder's directory.
 func (u *User) openFolder(dir string) (durable.Dir, error) {
@@ -219,5 +246,5 @@ func (u *User) openFolder(dir string) (durable.Dir, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = ErrNotFound
 	}
-	return d, err
+	return d, diskError(err)
 }

@@ -44,6 +44,9 @@ func (u *User) recoverMailboxes(ctx context.Context) error {
 	}
 	for _, f := range append([]folder{{name: inbox}}, folders...) {
 		dir, err := u.openFolder(f.dir)
+		if errors.Is(err, ErrNoAccess) {
+			continue // which keeps nobody from the others
+		}
 		if err != nil {
 			return err
 		}
@@ -56,6 +59,10 @@ func (u *User) recoverMailboxes(ctx context.Context) error {
 			continue
 		}
 		m, err := u.Open(ctx, f.name)
+		if errors.Is(err, ErrNoAccess) {
+			u.store.log.Warn("folder waits for its recovery", "user", u.id, "mailbox", f.name, "err", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
