@@ -179,10 +179,6 @@ func (m *Mailbox) setOverflow(base string, keywords []string) {
 	if m.overflow == nil {
 		m.overflow = map[string][]string{}
 	}
-	if len(keywords) == 0 {
-		delete(m.overflow, base)
-		return
-	}
 	m.overflow[base] = keywords
 }
 

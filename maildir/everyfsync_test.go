@@ -63,8 +63,6 @@ var spareFsyncs = map[string]string{
 	"index/ in index.openLog < Mailbox.openIndex":              "the log's name was made durable with its snapshot, unless others removed it",
 	"root/ in User.clearRenameNote < User.renameFolders":       "what we do to folders next makes it durable; what others do does not",
 	"root/ in User.editSubscriptions < User.makeDefaults":      "INBOX's list is made in the same directory next",
-	"dovecot-keywords-more in appendLines < Mailbox.storeSome": "the index has them, too: the file is for when there is no index",
-	"root/ in appendLines < Mailbox.storeSome":                 "as above",
 	"root/ in openOrMake < openFolderDirs":                     "INBOX's list is made in the same directory next",
 }
 

@@ -64,10 +64,6 @@ func (m *Mailbox) publishGone(uids []UID) {
 	d := m.draft()
 	modseq := m.nextModSeq()
 	rows, _ := d.sortedRows(uids)
-	for _, i := range rows {
-		base, _, _ := d.file(i)
-		delete(m.overflow, base)
-	}
 	d.remove(rows, modseq)
 	m.publish(d)
 }

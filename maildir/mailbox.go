@@ -61,7 +61,7 @@ type Mailbox struct {
 type controlFiles struct {
 	uids     uidlist
 	lines    newLines            // of the uidlist
-	overflow map[string][]string // keywords without a letter, by base
+	overflow map[string][]string // keywords without a letter, by base; none: the file says so
 }
 
 // lookout is what looks at the disk have found, and what they wait for.
@@ -115,6 +115,7 @@ func (m *Mailbox) Close() { m.user.closeMailbox(m) }
 // publish makes a draft the newest state, writes it to the index's log, and tells
 // the sessions. The caller holds the lock.
 func (m *Mailbox) publish(d *draft) *State {
+	m.moveOverflow(d)
 	m.index.Load().record(d)
 	// What was done is remembered before it can be seen: a session that finds the new
 	// state asks at once what led to it.

@@ -157,7 +157,8 @@ func (m *Mailbox) load(ctx context.Context) error {
 
 func (m *Mailbox) start(ctx context.Context) error {
 	var err error
-	if m.overflow, _, err = readOverflow(m.dir.folder); err != nil {
+	var lines int
+	if m.overflow, lines, err = readOverflow(m.dir.folder); err != nil {
 		return fmt.Errorf("read %s: %w", overflowFile, err)
 	}
 	m.watch()
@@ -167,9 +168,14 @@ func (m *Mailbox) start(ctx context.Context) error {
 	if err := m.recover(ctx, m.openIndex()); err != nil {
 		return err
 	}
+	unclean := !m.disk.scanned
 	if _, err := m.syncLocked(ctx); err != nil {
 		return err
 	}
+	if unclean && len(m.overflow) > 0 {
+		m.believeOverflow()
+	}
+	m.compactOverflow(lines)
 	if _, err := m.dir.folder.Stat(uidlistFile); m.uids.header.validity == 0 || errors.Is(err, fs.ErrNotExist) {
 		d := m.draft()
 		if err := m.admit(ctx, d, nil); err != nil {

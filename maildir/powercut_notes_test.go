@@ -69,6 +69,65 @@ var noteScenarios = []scenario{
 		},
 	},
 	{
+		// They are taken away from one, given to another, and nobody waits until it is durable.
+		name: "TestCase33KeywordsWithoutLetterAtOnce",
+		setup: func(w *world) error {
+			if err := w.fill("INBOX", "a", "b", "c"); err != nil {
+				return err
+			}
+			return w.with("INBOX", func(m *Mailbox) error {
+				var names []string
+				for i := range letterKeywords + 2 {
+					names = append(names, fmt.Sprint("Keyword", i))
+				}
+				if _, err := m.Store(context.Background(), []UID{1, 3}, Change{Op: Add, Keywords: names}); err != nil {
+					return err
+				}
+				return w.commit(m)
+			})
+		},
+		run: func(w *world) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				for _, c := range []struct {
+					uid UID
+					op  Op
+				}{{1, Remove}, {2, Add}, {2, Remove}, {2, Add}} {
+					if _, err := m.Store(context.Background(), []UID{c.uid}, Change{Op: c.op, Keywords: []string{"Keyword27", "Fresh"}}); err != nil {
+						return err
+					}
+				}
+				s := m.State()
+				base, in, _ := s.file(2)
+				if err := m.dir.cur.Rename(base+in.raw, m.dir.cur, base+",U=7"+in.raw); err != nil {
+					return err
+				}
+				if err := m.dir.cur.Sync(); err != nil {
+					return err
+				}
+				if _, err := m.Sync(context.Background()); err != nil {
+					return err
+				}
+				return w.commit(m)
+			})
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			return w.with("INBOX", func(m *Mailbox) error {
+				s := m.State()
+				var has [4][]string
+				for i := range s.Len() {
+					if uid := s.uids[i]; uid < 4 {
+						_, has[uid] = s.overflowOf(i)
+					}
+				}
+				if done && (!slices.Equal(has[1], []string{"Keyword26"}) || !slices.Equal(has[2], []string{"Keyword27", "Fresh"}) ||
+					s.Len() == 3 && s.uids[2] == 3 && !slices.Equal(has[3], []string{"Keyword26", "Keyword27"})) {
+					return fmt.Errorf("keywords %q", has)
+				}
+				return nil // what the other program did is its own
+			})
+		},
+	},
+	{
 		name:  "SpecialUse",
 		setup: func(w *world) error { return nil },
 		run: func(w *world) error {

@@ -304,6 +304,9 @@ func (w *world) verifyMailbox(m *Mailbox) ([]string, error) {
 		}
 		ids = append(ids, id)
 	}
+	if err := sameOverflow(m); err != nil {
+		return nil, err
+	}
 	if v := w.validity[name]; v != 0 && v != s.UIDValidity() {
 		return nil, fmt.Errorf("UIDVALIDITY %d was %d", s.UIDValidity(), v)
 	}
@@ -316,6 +319,22 @@ func (w *world) verifyMailbox(m *Mailbox) ([]string, error) {
 		return nil, fmt.Errorf("HIGHESTMODSEQ %d, but %d was told", s.HighestModSeq(), w.modseq[name])
 	}
 	return ids, nil
+}
+
+// sameOverflow checks that the keywords without a letter would be the same without the
+// index.
+func sameOverflow(m *Mailbox) error {
+	file, _, err := readOverflow(m.dir.folder)
+	if err != nil {
+		return err
+	}
+	s := m.State()
+	for i := range s.Len() {
+		if base, has := s.overflowOf(i); !slices.Equal(has, file[base]) {
+			return fmt.Errorf("UID %d has the keywords %q, %s says %q", s.uids[i], has, overflowFile, file[base])
+		}
+	}
+	return nil
 }
 
 // key is a mailbox in the ledger: its name, where it is ana's.

@@ -62,7 +62,7 @@ func (st *storing) some(ctx context.Context, uids []UID) error {
 	defer m.user.store.watch.burst(2 * len(uids))()
 	err := st.renameAll(ctx, uids)
 	if m.hasOverflow(st.done) {
-		if _, e := appendLines(m.dir.folder, overflowFile, m.overflowLines(st.done), m.user.filePerm); err == nil {
+		if e := m.storeOverflow(st.done); err == nil {
 			err = e
 		}
 	}
@@ -219,18 +219,30 @@ func (m *Mailbox) hasOverflow(all []renamed) bool {
 	return false
 }
 
-func (m *Mailbox) overflowLines(all []renamed) []byte {
+// storeOverflow writes down the keywords without a letter. Where that fails the
+// messages keep those that they had.
+func (m *Mailbox) storeOverflow(all []renamed) error {
 	s := m.State()
 	var lines []byte
 	for _, r := range all {
-		i, ok := s.Find(r.uid)
-		if !ok {
-			continue
+		if i, ok := s.Find(r.uid); ok {
+			base, _, _ := s.file(i)
+			lines = appendOverflow(lines, base, s.keywords.names(r.overflow))
 		}
-		base, _, _ := s.file(i)
-		names := s.keywords.names(r.overflow)
-		lines = appendOverflow(lines, base, names)
-		m.setOverflow(base, names)
 	}
-	return lines
+	_, err := appendLines(m.dir.folder, overflowFile, lines, m.user.filePerm)
+	for k := range all {
+		r := &all[k]
+		i, ok := s.Find(r.uid)
+		switch {
+		case !ok:
+		case err != nil:
+			sl := s.slot(i)
+			r.overflow = s.blocks[sl.block()].keywords[sl.row()] &^ letterMask
+		default:
+			base, _, _ := s.file(i)
+			m.setOverflow(base, s.keywords.names(r.overflow))
+		}
+	}
+	return err
 }
