@@ -12,6 +12,7 @@ type event struct {
 	isNew   bool
 	name    string
 	present bool
+	remade  bool // a file was made or removed, not renamed
 }
 
 // eventQueue is what happened in a mailbox and was not looked at yet. It is
@@ -28,8 +29,8 @@ type eventQueue struct {
 }
 
 type queuedEvent struct {
-	end            uint32 // of its name
-	isNew, present bool
+	end                    uint32 // of its name
+	isNew, present, remade bool
 }
 
 const (
@@ -57,7 +58,7 @@ func (q *eventQueue) put(x *watch, e *unix.InotifyEvent, name []byte) {
 		}
 		present := e.Mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0
 		q.names = append(q.names, name...)
-		q.list = append(q.list, queuedEvent{uint32(len(q.names)), x.isNew, present})
+		q.list = append(q.list, queuedEvent{uint32(len(q.names)), x.isNew, present, e.Mask&(unix.IN_CREATE|unix.IN_DELETE) != 0})
 	}
 }
 
@@ -66,7 +67,7 @@ func (q *eventQueue) all() iter.Seq[event] {
 	return func(yield func(event) bool) {
 		start := uint32(0)
 		for _, e := range q.list {
-			if !yield(event{e.isNew, borrowed(q.names[start:e.end]), e.present}) {
+			if !yield(event{e.isNew, borrowed(q.names[start:e.end]), e.present, e.remade}) {
 				return
 			}
 			start = e.end

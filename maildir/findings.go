@@ -18,6 +18,8 @@ type findings struct {
 	fresh arrivalTable // files with a base of their own that no message has
 	crowd *crowd       // the same at a first look; nil otherwise
 	odd   []sighting   // names that cannot be served, and must get another
+
+	suspicions []suspicion // known names of files that may be other messages
 }
 
 // finding is what one base has on disk.
@@ -26,6 +28,9 @@ type finding struct {
 	slot  slot
 	known bool // slot is the message with this base
 	names []sighting
+
+	remade   bool // a file of the base was made or removed, not only renamed
+	replaced bool // the file is another message's
 }
 
 // sighting is a file: its directory and the whole of its name.
@@ -83,6 +88,7 @@ func (f *findings) sight(e durable.Entry, isNew bool) {
 	sl, known := f.m.names.find(f.state, base)
 	if known && f.isKnownName(sl, isNew, e.Name[len(base):]) {
 		f.seen[sl/64] |= 1 << (sl % 64)
+		f.suspect(sl, base, e.Ino)
 		return
 	}
 	name := string(e.Name)
@@ -201,6 +207,7 @@ func (f *findings) saidBy(e event, base, raw string) bool {
 }
 
 func (x *finding) set(e event) {
+	x.remade = x.remade || e.remade
 	for i, s := range x.names {
 		if s.isNew == e.isNew && s.name == e.name {
 			if !e.present {

@@ -38,12 +38,14 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 	}
 	m.renameOdd(f)
 	m.recheckDoubles(f)
+	m.resolveSuspicions(f)
 	if len(f.bases) == 0 && len(f.fresh.all) == 0 && len(m.absent) == 0 && f.crowd == nil {
 		return nil
 	}
 	d := m.draft()
 	var arrivals []*arrival
 	var missing []slot
+	var replaced []*finding
 	for _, x := range f.bases {
 		if len(x.names) > 1 || len(m.doubles) > 0 && !m.doubles[x.base].IsZero() {
 			arrivals = append(arrivals, m.resolveDoubles(x)...)
@@ -51,6 +53,8 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 		switch {
 		case x.known && len(x.names) == 0:
 			missing = append(missing, x.slot)
+		case x.known && m.wasReplaced(d.State, x):
+			replaced = append(replaced, x)
 		case x.known:
 			m.moved(d, x.slot, x.names[0])
 		case len(x.names) > 0:
@@ -83,10 +87,20 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 			m.hold(arrivals)
 		}
 	}
-	d.remove(m.confirmGone(d, missing, exact), m.nextModSeq())
+	gone := m.confirmGone(d, missing, exact)
+	for _, x := range replaced {
+		if i, live := d.rowOf(x.slot); live {
+			gone = append(gone, i)
+		}
+	}
+	slices.Sort(gone)
+	d.remove(gone, m.nextModSeq())
 	if !d.empty() || d.validity != d.before.validity || d.recent != d.before.recent || len(d.own)+len(d.rebased) > 0 || len(d.uids) != len(d.before.uids) {
 		m.readNewKeywords(d)
 		m.publish(d)
+	}
+	if len(replaced) > 0 {
+		return m.merge(ctx, m.asNew(replaced), true)
 	}
 	return nil
 }
@@ -100,7 +114,7 @@ func (m *Mailbox) cannotWrite(err error) bool {
 // hold remembers files that have no UID yet, for the next look.
 func (m *Mailbox) hold(arrivals []*arrival) {
 	for _, a := range arrivals {
-		m.held = append(m.held, event{a.file.isNew, a.file.name, true})
+		m.held = append(m.held, event{isNew: a.file.isNew, name: a.file.name, present: true})
 	}
 }
 

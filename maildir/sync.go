@@ -211,6 +211,9 @@ func (m *Mailbox) scan() (found *findings, exact bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
+	if was := m.disk.curStamp; was.ino != 0 && (was.ino != before.curStamp.ino || was.dev != before.curStamp.dev) {
+		m.lastConfirmed = 0 // the files of another directory are younger, whatever they are
+	}
 	newOnly := false
 	if m.disk.scanned && m.trusted(before.curStamp, m.disk.curStamp) {
 		if m.trusted(before.newStamp, m.disk.newStamp) && len(m.absent) == 0 {
