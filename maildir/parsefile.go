@@ -198,11 +198,11 @@ func (p *Parsed) appendRecord(to []byte, validity uint32, uid UID) []byte {
 // another message's.
 func (p *Parsed) decode(payload []byte, validity uint32, uid UID) bool {
 	d := decoder{data: payload}
-	depth := Depth(d.uint())
-	if v, u := d.uint(), d.uint(); v != uint64(validity) || u != uint64(uid) {
+	depth := d.uint()
+	if v, u := d.uint(), d.uint(); v != uint64(validity) || u != uint64(uid) || depth > uint64(ParsePreview) {
 		return false
 	}
-	*p = Parsed{Depth: depth, Envelope: d.bytes(), Header: d.bytes(), HeaderCut: d.bool(), keys: d.bytes(), BodyStructure: d.bytes(), Body: d.bytes(), Preview: d.bytes()}
+	*p = Parsed{Depth: Depth(depth), Envelope: d.bytes(), Header: d.bytes(), HeaderCut: d.bool(), keys: d.bytes(), BodyStructure: d.bytes(), Body: d.bytes(), Preview: d.bytes()}
 	return !d.bad && len(d.data) == 0
 }
 
