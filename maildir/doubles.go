@@ -1,9 +1,12 @@
 package maildir
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"time"
+
+	"buzon/internal/durable"
 )
 
 // doubleWait is how long a second link to a message is left alone: a delivery by
@@ -13,7 +16,7 @@ const doubleWait = 30 * time.Second
 // resolveDoubles leaves a finding one name, the one to serve. Two links to one
 // file are one message: the second name goes after doubleWait. Two files with one
 // base are two messages: the younger gets another base and is returned.
-func (m *Mailbox) resolveDoubles(x *finding) (copies []*arrival) {
+func (m *Mailbox) resolveDoubles(ctx context.Context, x *finding) (copies []*arrival) {
 	var names []sighting
 	var links []uint32
 	ctimes := map[uint64]int64{}
@@ -45,7 +48,7 @@ func (m *Mailbox) resolveDoubles(x *finding) (copies []*arrival) {
 				copies = append(copies, a)
 			}
 		default:
-			m.dropLink(x.base, s, links[i])
+			m.dropLink(ctx, x.base, s, names[keep], links[i])
 		}
 	}
 	return copies
@@ -95,8 +98,9 @@ func (m *Mailbox) renameCopy(s sighting) *arrival {
 	return &arrival{file: sighting{s.isNew, base + raw, s.ino}, base: base}
 }
 
-// dropLink removes a second name once it was there for doubleWait.
-func (m *Mailbox) dropLink(base string, s sighting, links uint32) {
+// dropLink removes a second name once it was there for doubleWait: under the lock, and
+// after another look, as another server may prefer the other name.
+func (m *Mailbox) dropLink(ctx context.Context, base string, s, keep sighting, links uint32) {
 	now := m.user.store.now()
 	since, seen := m.doubles[base]
 	if !seen {
@@ -106,11 +110,40 @@ func (m *Mailbox) dropLink(base string, s sighting, links uint32) {
 	if now.Sub(since) < doubleWait || links < 2 {
 		return
 	}
-	if err := m.dir.of(s.isNew).Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	release, err := m.lockUIDs(ctx)
+	if err != nil {
+		return // at the next look
+	}
+	defer release()
+	kept, err := m.dir.of(keep.isNew).Stat(keep.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		m.disk.scanned, m.disk.live = false, false
+		return // the other name is the message's
+	}
+	if err == nil {
+		var in durable.Info
+		if in, err = m.dir.of(s.isNew).Stat(s.name); err == nil && (in.Ino != kept.Ino || in.Dev != kept.Dev) {
+			err = fs.ErrNotExist
+		}
+	}
+	if err == nil {
+		err = m.dir.of(s.isNew).Remove(s.name)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.log("second name of a message stays", "err", err)
 		return
 	}
 	delete(m.doubles, base)
+}
+
+// ofDouble reports that something happened to a message with a second name.
+func (f *findings) ofDouble() bool {
+	for base := range f.m.doubles {
+		if f.bases[base] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // recheckDoubles adds the bases with two names to the findings: no event tells

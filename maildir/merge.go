@@ -48,7 +48,7 @@ func (m *Mailbox) merge(ctx context.Context, f *findings, exact bool) error {
 	var replaced []*finding
 	for _, x := range f.bases {
 		if len(x.names) > 1 || len(m.doubles) > 0 && !m.doubles[x.base].IsZero() {
-			arrivals = append(arrivals, m.resolveDoubles(x)...)
+			arrivals = append(arrivals, m.resolveDoubles(ctx, x)...)
 		}
 		switch {
 		case x.known && len(x.names) == 0:

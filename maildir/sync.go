@@ -169,11 +169,13 @@ func (m *Mailbox) look() (found *findings, exact bool, err error) {
 			found.apply(q.all())
 			m.held = nil
 			m.user.store.watch.give(q)
-			m.disk.confirmed = taken
-			return found, true, nil
-		}
-		// Events are missing, or new/ or cur/ is another directory now.
-		if err := m.reopen(); err != nil {
+			if !found.ofDouble() {
+				m.disk.confirmed = taken
+				return found, true, nil
+			}
+			m.disk.scanned, m.disk.live = false, false // what other names it has the directories know
+		} else if err := m.reopen(); err != nil {
+			// Events are missing, or new/ or cur/ is another directory now.
 			return nil, false, err
 		}
 	}
