@@ -61,51 +61,53 @@ func TestCase24FsyncFails(t *testing.T) {
 	}
 }
 
-// The disk is full, or the quota of the file system is, at every step of every
-// operation: a clear error, nothing half done, and all is well when there is room.
-func TestCase25NoSpaceAtEveryStep(t *testing.T) {
-	operations := map[string]func(h *harness, other *Mailbox) error{
-		"deliver": func(h *harness, _ *Mailbox) error {
-			st, err := h.user.Stage(h.ctx(), strings.NewReader(testMessage(9)))
+// spaceOperations are those that need space.
+var spaceOperations = map[string]func(h *harness, other *Mailbox) error{
+	"deliver": func(h *harness, _ *Mailbox) error {
+		st, err := h.user.Stage(h.ctx(), strings.NewReader(testMessage(9)))
+		if err != nil {
+			return err
+		}
+		defer st.Discard()
+		_, err = h.user.Deliver(h.ctx(), st, "INBOX", 0)
+		return err
+	},
+	"append 3": func(h *harness, _ *Mailbox) error {
+		var all []Append
+		defer func() {
+			for _, a := range all {
+				a.Staged.Discard()
+			}
+		}()
+		for i := range 3 {
+			st, err := h.user.Stage(h.ctx(), strings.NewReader(testMessage(i)))
 			if err != nil {
 				return err
 			}
-			defer st.Discard()
-			_, err = h.user.Deliver(h.ctx(), st, "INBOX", 0)
-			return err
-		},
-		"append 3": func(h *harness, _ *Mailbox) error {
-			var all []Append
-			defer func() {
-				for _, a := range all {
-					a.Staged.Discard()
-				}
-			}()
-			for i := range 3 {
-				st, err := h.user.Stage(h.ctx(), strings.NewReader(testMessage(i)))
-				if err != nil {
-					return err
-				}
-				all = append(all, Append{Staged: st, Flags: FlagSeen, Keywords: []string{"New"}})
-			}
-			_, err := h.inbox.Append(h.ctx(), all)
-			return err
-		},
-		"copy": func(h *harness, other *Mailbox) error {
-			_, err := h.inbox.Copy(h.ctx(), []UID{1, 2}, other)
-			return err
-		},
-		"move": func(h *harness, other *Mailbox) error {
-			_, err := h.inbox.Move(h.ctx(), []UID{1, 2}, other)
-			return err
-		},
-		"store": func(h *harness, _ *Mailbox) error {
-			_, err := h.inbox.Store(h.ctx(), []UID{1}, Change{Op: Add, Flags: FlagFlagged, Keywords: []string{"Fresh"}})
-			return err
-		},
-		"create": func(h *harness, _ *Mailbox) error { return h.user.Create(h.ctx(), "Full/Disk", "") },
-	}
-	for name, do := range operations {
+			all = append(all, Append{Staged: st, Flags: FlagSeen, Keywords: []string{"New"}})
+		}
+		_, err := h.inbox.Append(h.ctx(), all)
+		return err
+	},
+	"copy": func(h *harness, other *Mailbox) error {
+		_, err := h.inbox.Copy(h.ctx(), []UID{1, 2}, other)
+		return err
+	},
+	"move": func(h *harness, other *Mailbox) error {
+		_, err := h.inbox.Move(h.ctx(), []UID{1, 2}, other)
+		return err
+	},
+	"store": func(h *harness, _ *Mailbox) error {
+		_, err := h.inbox.Store(h.ctx(), []UID{1}, Change{Op: Add, Flags: FlagFlagged, Keywords: []string{"Fresh"}})
+		return err
+	},
+	"create": func(h *harness, _ *Mailbox) error { return h.user.Create(h.ctx(), "Full/Disk", "") },
+}
+
+// The disk is full, or the quota of the file system is, at every step of every
+// operation: a clear error, nothing half done, and all is well when there is room.
+func TestCase25NoSpaceAtEveryStep(t *testing.T) {
+	for name, do := range spaceOperations {
 		for _, errno := range ifLong([]error{unix.ENOSPC, unix.EDQUOT}, []error{unix.ENOSPC}) {
 			t.Run(fmt.Sprint(name, " ", errno), func(t *testing.T) {
 				t.Parallel()
@@ -156,6 +158,49 @@ func TestCase25NoSpaceAtEveryStep(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// There is no room for the indexes alone: the mail goes on without them, and what is
+// done is there when there is room again.
+func TestCase25NoSpaceForTheLog(t *testing.T) {
+	for name, do := range spaceOperations {
+		t.Run(name, func(t *testing.T) {
+			f := &faults{state: true}
+			h := faulty(t, f, quiet).open()
+			other := h.mailbox("Archive")
+			h.append(h.inbox, 2, FlagSeen)
+			before := h.picture(other)
+			failed := 0
+			f.on(func(op operation) error {
+				if op.changes && (op.kind == "write" || op.kind == "create") && !strings.Contains(op.dir, "Maildir") {
+					failed++
+					return unix.ENOSPC
+				}
+				return nil
+			})
+			err := do(h, other)
+			if err != nil && !errors.Is(err, ErrFull) {
+				t.Error(err)
+			}
+			now := h.picture(other)
+			if (err == nil) != (now != before) {
+				t.Errorf("the answer is %v; there was\n%s\nthere is\n%s", err, before, now)
+			}
+			if failed == 0 && name != "create" && name != "deliver" {
+				t.Error("no index was written: the test shows nothing")
+			}
+			other.Close()
+			h.close()
+			f.on(nil)
+			h.open()
+			other = h.mailbox("Archive")
+			defer other.Close()
+			if got := h.picture(other); got != now {
+				t.Errorf("after a restart\n%s\nwas\n%s", got, now)
+			}
+			h.agrees(h.inbox.State())
+		})
 	}
 }
 

@@ -25,6 +25,8 @@ type faults struct {
 	self func(durable.Info) durable.Info
 	// remote is what directories say of the file system.
 	remote bool
+	// state has the indexes on the disk that fails, too.
+	state bool
 	// chunk is how many bytes of a directory are read at once; 0: as the disk.
 	chunk int
 }
@@ -63,6 +65,13 @@ func faulty(t testing.TB, f *faults, options ...func(*Config)) *harness {
 			t.Fatal(err)
 		}
 		c.MailDir = &faultDir{Dir: mail, faults: f}
+		if f.state {
+			state, err := makeAndOpen(c.State)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.StateDir = &faultDir{Dir: state, faults: f}
+		}
 	}
 	return h
 }
