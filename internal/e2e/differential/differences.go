@@ -25,6 +25,7 @@ var rules = []rule{
 	{what: "STORE where another session has expunged some", command: re(`^STORE `), ours: re(`^= NO EXPUNGEISSUED$`), theirs: re(`^= OK$`)},
 	{what: "COPY of nothing to a mailbox that does not exist", command: re(`^UID (COPY|MOVE) `), ours: re(`^= NO TRYCREATE$`), theirs: re(`^= OK$`)},
 	{what: "UID COPY, UID MOVE where another session has expunged some", command: re(`^UID (COPY|MOVE) `), ours: re(`.`), theirs: re(`.`), when: refused, stop: true},
+	{what: "MOVE where another session has expunged some", command: re(`^MOVE `), ours: re(`.`), theirs: re(`.`), when: removedAfterAll, stop: true},
 	{what: "SEARCH over messages that another session has expunged, or has changed", command: re(`(SEARCH|SORT|THREAD) `), ours: re(`.`), theirs: re(`.`), when: refused},
 	{what: "HEADER.FIELDS of a header without an empty line", command: re(`HEADER\.FIELDS`), ours: re(`HEADER\.FIELDS.*\\r\\n"$`), theirs: re(`HEADER\.FIELDS`), item: true},
 	{what: "BINARY of a multipart, or of a message", command: re(`BINARY`), ours: re(`^\d+: BINARY(\.SIZE\[|\[[\d.]+\](<\d+>)? "(--|From: ))`), theirs: re(`^\d+: BINARY`), item: true},
@@ -42,6 +43,13 @@ func re(text string) *regexp.Regexp { return regexp.MustCompile(text) }
 // refused says that Dovecot has noticed that messages are gone.
 func refused(_, theirs []string) bool {
 	return slices.ContainsFunc(theirs, func(line string) bool { return strings.HasSuffix(line, " EXPUNGEISSUED") })
+}
+
+// removedAfterAll says that Dovecot has removed messages although it gave the same answer as we did.
+func removedAfterAll(ours, theirs []string) bool {
+	answered := func(line string) bool { return strings.HasPrefix(line, "= ") }
+	removed := func(line string) bool { return strings.HasPrefix(line, "expunged ") }
+	return !slices.ContainsFunc(ours, answered) && !slices.ContainsFunc(theirs, answered) && slices.ContainsFunc(theirs, removed) && !slices.ContainsFunc(ours, removed)
 }
 
 // allowed takes out what a rule allows; before are the commands before this one.
