@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"buzon/imapd/wire"
+	"buzon/internal/durable"
 	"buzon/maildir"
 )
 
@@ -80,6 +81,7 @@ func newFetcher(s *session, o *fetchOrder) *fetcher {
 // one is parsed meanwhile.
 func (f *fetcher) run(ss spans, mark bool) error {
 	n := 0
+	var breath durable.Breath
 	var ahead parsing
 	defer ahead.wait()
 	for _, sp := range ss {
@@ -99,6 +101,7 @@ func (f *fetcher) run(ss spans, mark bool) error {
 				ahead.begin(f.s, hi, min(hi+fetchBatch, sp.hi), depth)
 			}
 			for i := lo; i < hi; i++ {
+				breath.Take()
 				if err := f.message(i); err != nil {
 					return err
 				}

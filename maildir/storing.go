@@ -21,7 +21,7 @@ type storing struct {
 	row   renamed // the one that is being renamed
 	moved bool    // it has another name, or other keywords
 
-	breath breath
+	breath durable.Breath
 }
 
 // infoKeywords is what a change looks at: messages that agree in it end up alike.
@@ -99,7 +99,7 @@ func (st *storing) renameAll(ctx context.Context, uids []UID) (err error) {
 	st.done = st.done[:0]
 	rename := st.rename
 	for _, uid := range uids {
-		st.breath.take()
+		st.breath.Take()
 		s := m.State()
 		i, ok := s.Find(uid)
 		switch {
