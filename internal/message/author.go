@@ -28,7 +28,7 @@ func Authors(h *Header) ([]Address, error) {
 	var all []Address
 	for f := range h.Fields() {
 		many := false
-		switch string(appendLower(nil, f.Name)) {
+		switch strings.ToLower(f.Name) {
 		case "from", "resent-from":
 			many = true
 		case "sender", "resent-sender":
