@@ -1,6 +1,7 @@
 package message
 
 import (
+	"encoding/binary"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -100,7 +101,7 @@ func guess8bit(b []byte) string {
 func toUTF8(r io.Reader, charset string) io.Reader {
 	e, known := charsetNamed(charset)
 	if e == nil || !known {
-		return transform.NewReader(r, utf8OrLatin{})
+		return &utf8Reader{r: r}
 	}
 	return transform.NewReader(r, e.NewDecoder())
 }
@@ -136,11 +137,16 @@ func (utf8OrLatin) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err e
 	return nDst, nSrc, nil
 }
 
+// asciiPrefix returns how much of b is US-ASCII before the first byte that is not.
 func asciiPrefix(b []byte) int {
-	for i, c := range b {
-		if c >= utf8.RuneSelf {
-			return i
+	n := 0
+	for ; len(b)-n >= 8; n += 8 {
+		if binary.LittleEndian.Uint64(b[n:])&0x8080808080808080 != 0 {
+			break
 		}
 	}
-	return len(b)
+	for n < len(b) && b[n] < utf8.RuneSelf {
+		n++
+	}
+	return n
 }

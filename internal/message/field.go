@@ -17,7 +17,7 @@ func (f *field) start(w *window, p *Part) {
 	f.open = true
 	f.want = false
 	if i := bytes.IndexByte(line, ':'); i >= 0 {
-		name := bytes.TrimRight(line[:i], " \t") // RFC 5322 4.5
+		name := trimEnd(line[:i]) // RFC 5322 4.5
 		if contentField(name) || p.isRoot() && envelopeField(name) {
 			f.want = true
 			f.name = append(f.name[:0], name...)
@@ -27,18 +27,35 @@ func (f *field) start(w *window, p *Part) {
 	}
 	f.read(w)
 	if f.want {
-		f.value = trimStart(f.value)
+		f.value = trimValue(f.value)
 	}
 }
 
-// trimStart takes away white space before a value; of one that is only white space,
+// trimValue takes away white space before a value; of one that is only white space,
 // the first byte.
-func trimStart(v []byte) []byte {
-	t := bytes.TrimLeft(v, " \t")
+func trimValue(v []byte) []byte {
+	t := trimStart(v)
 	if len(t) == 0 && len(v) > 0 {
 		t = v[1:]
 	}
 	return v[:copy(v, t)]
+}
+
+// trimStart takes away white space before b.
+func trimStart(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	return b
+}
+
+// trimEnd takes away white space behind b.
+func trimEnd(b []byte) []byte {
+	n := len(b)
+	for n > 0 && (b[n-1] == ' ' || b[n-1] == '\t') {
+		n--
+	}
+	return b[:n]
 }
 
 // read reads to the end of the line.

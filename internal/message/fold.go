@@ -2,6 +2,7 @@ package message
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"strings"
 	"unicode"
@@ -27,13 +28,7 @@ func Fold(s string) string {
 func appendFold(dst, b []byte) []byte {
 	for len(b) > 0 {
 		n := asciiPrefix(b)
-		start := len(dst)
-		dst = append(dst, b[:n]...)
-		for i := start; i < len(dst); i++ {
-			if c := dst[i]; 'a' <= c && c <= 'z' {
-				dst[i] = c - ('a' - 'A')
-			}
-		}
+		dst = appendUpper(dst, b[:n])
 		b = b[n:]
 		n = 0
 		for n < len(b) && b[n] >= utf8.RuneSelf {
@@ -41,6 +36,24 @@ func appendFold(dst, b []byte) []byte {
 		}
 		dst = appendFoldWide(dst, b[:n])
 		b = b[n:]
+	}
+	return dst
+}
+
+// appendUpper appends the US-ASCII text b in upper case, eight bytes at a time.
+func appendUpper(dst, b []byte) []byte {
+	const each = 0x0101010101010101
+	for ; len(b) >= 8; b = b[8:] {
+		x := binary.LittleEndian.Uint64(b)
+		// The upper bit of a byte: it is at least "a", and not above "z".
+		small := (x + (0x80-'a')*each) &^ (x + (0x80-'z'-1)*each) & (0x80 * each)
+		dst = binary.LittleEndian.AppendUint64(dst, x-small>>2)
+	}
+	for _, c := range b {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		dst = append(dst, c)
 	}
 	return dst
 }

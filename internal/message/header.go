@@ -22,8 +22,11 @@ type Field struct {
 func (f Field) Value() string { return string(unfold(f.Raw[f.value:])) }
 
 // unfold takes the line ends out of a value, and white space from around it.
-func unfold(v []byte) []byte {
-	out := make([]byte, 0, len(v))
+func unfold(v []byte) []byte { return appendUnfolded(make([]byte, 0, len(v)), v) }
+
+// appendUnfolded is unfold, behind what is in out.
+func appendUnfolded(out, v []byte) []byte {
+	start := len(out)
 	for len(v) > 0 {
 		line := v
 		if i := bytes.IndexByte(v, '\n'); i >= 0 {
@@ -32,9 +35,12 @@ func unfold(v []byte) []byte {
 		} else {
 			v = nil
 		}
+		if len(out) == start {
+			line = trimStart(line)
+		}
 		out = append(out, line...)
 	}
-	return bytes.Trim(out, " \t")
+	return out[:start+len(trimEnd(out[start:]))]
 }
 
 // Header is the header of a message or part, byte for byte and in order.
@@ -138,7 +144,7 @@ func eachField(raw []byte, do func(fieldSpan)) int {
 		}
 		f := fieldSpan{start: pos}
 		if i := bytes.IndexByte(raw[pos:end], ':'); i >= 0 {
-			f.name = len(bytes.TrimRight(raw[pos:pos+i], " \t")) // RFC 5322 4.5
+			f.name = len(trimEnd(raw[pos : pos+i])) // RFC 5322 4.5
 			f.value = i + 1
 		}
 		for end < len(raw) && isFolded(raw[end:]) {

@@ -104,8 +104,8 @@ func (n *Needle) InField(h *Header, name string) bool {
 // addressKeys are those whose SEARCH keys speak of addresses.
 var addressKeys = []string{"From", "To", "Cc", "Bcc"}
 
-func isAddressField(name string) bool {
-	return slices.ContainsFunc(addressKeys, func(f string) bool { return strings.EqualFold(f, name) })
+func isAddressField[T []byte | string](name T) bool {
+	return slices.ContainsFunc(addressKeys, func(f string) bool { return sameName(name, f) })
 }
 
 func (n *Needle) inAddresses(value string) bool {
@@ -130,24 +130,20 @@ func foldedAddresses(value string) (list []string) {
 // only.
 func (h *Header) EachFolded(do func(text []byte)) {
 	var buf []byte
-	for f := range h.Fields() {
-		value := f.Value()
-		buf = append(append(append(buf[:0], f.Name...), ": "...), value...)
+	for _, s := range h.fields {
+		raw := h.raw[s.start:s.end]
+		buf = append(append(buf[:0], raw[:s.name]...), ": "...)
+		buf = appendUnfolded(buf, raw[s.value:])
 		if isPlain(buf) {
-			for i, c := range buf {
-				if 'a' <= c && c <= 'z' {
-					buf[i] = c - ('a' - 'A')
-				}
-			}
-			do(buf)
+			do(appendUpper(buf[:0], buf))
 		} else {
 			do([]byte(Fold(DecodeHeader(string(buf)))))
 			// What stands before a value can change how it is decoded.
-			do([]byte(Fold(f.Name + ": ")))
-			do([]byte(Fold(DecodeHeader(value))))
+			do([]byte(Fold(string(buf[:s.name+len(": ")]))))
+			do([]byte(Fold(DecodeHeader(string(buf[s.name+len(": "):])))))
 		}
-		if isAddressField(f.Name) {
-			for _, a := range foldedAddresses(value) {
+		if isAddressField(raw[:s.name]) {
+			for _, a := range foldedAddresses(string(buf[s.name+len(": "):])) {
 				do([]byte(a))
 			}
 		}
