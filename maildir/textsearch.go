@@ -117,7 +117,8 @@ type TextGatherer struct {
 
 	mu      sync.Mutex
 	builder *textindex.Builder
-	known   map[UID]bool // those in builder, and those written
+	spare   *textindex.Builder // nil: another one is made
+	known   map[UID]bool       // those in builder, and those written
 }
 
 // GatherTexts begins to index messages of s; nil where the mailbox has no index, or
@@ -145,16 +146,25 @@ func (g *TextGatherer) add(uid UID, grams textindex.Grams) {
 	g.known[uid] = true
 	var ready *textindex.Builder
 	if g.builder.Add(uint32(uid), grams) {
-		ready, g.builder = g.builder, &textindex.Builder{}
+		ready, g.builder, g.spare = g.builder, g.spare, nil
+		if g.builder == nil {
+			g.builder = &textindex.Builder{}
+		}
 	}
 	g.mu.Unlock()
-	g.write(ready)
+	if ready != nil {
+		g.write(ready)
+		g.mu.Lock()
+		g.spare = ready
+		g.mu.Unlock()
+	}
 }
 
-// write writes a segment. An index that cannot be written costs time, nothing else.
+// write writes a segment and empties the builder. An index that cannot be written costs
+// time, nothing else.
 func (g *TextGatherer) write(b *textindex.Builder) {
-	if b != nil {
-		_ = g.files.add(func(w io.Writer) error { return b.WriteTo(w, g.validity) }, nil)
+	if g.files.add(func(w io.Writer) error { return b.WriteTo(w, g.validity) }, nil) != nil {
+		b.Reset()
 	}
 }
 

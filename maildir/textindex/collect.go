@@ -58,19 +58,22 @@ func (c *Collector) Write(piece []byte) {
 	if c.full {
 		return
 	}
-	last, n := c.last, c.n
+	last := c.last
+	for c.n < 2 && len(piece) > 0 { // no trigram yet
+		last, piece = last<<8|uint32(piece[0]), piece[1:]
+		c.n++
+	}
+	c.n += len(piece)
+	seen, kind := c.seen[:uint(kinds)<<gramBits/64], c.kind
 	for _, b := range piece {
 		last = last<<8&0xffffff | uint32(b)
-		if n++; n < 3 {
-			continue
-		}
-		g := c.kind | gram(last)
-		if w, bit := &c.seen[g/64], uint64(1)<<(g%64); *w&bit == 0 {
+		g := kind | gram(last)
+		if w, bit := &seen[g/64], uint64(1)<<(g%64); *w&bit == 0 {
 			*w |= bit
 			c.grams = append(c.grams, g)
 		}
 	}
-	c.last, c.n = last, n
+	c.last = last
 	c.full = len(c.grams) > maxGrams
 }
 
