@@ -89,7 +89,7 @@ func (c *content) parsedTo(depth maildir.Depth) (*maildir.Parsed, error) {
 // asked for.
 func (c *content) someHeader(cached bool) ([]byte, error) {
 	if cached {
-		p, err := c.parsedTo(maildir.ParseHeader)
+		p, err := c.parsedTo(maildir.ParseFields)
 		if err != nil {
 			return nil, err
 		}

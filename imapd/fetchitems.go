@@ -64,7 +64,7 @@ func (o *fetchOrder) has(item fetchItem) bool { return slices.Contains(o.items, 
 
 // itemDepths say how much of a message must be parsed for an item that the store keeps.
 var itemDepths = map[fetchItem]maildir.Depth{
-	itemEnvelope: maildir.ParseHeader, itemBody: maildir.ParseAll, itemBodyStructure: maildir.ParseAll, itemPreview: maildir.ParsePreview,
+	itemEnvelope: maildir.ParseEnvelope, itemBody: maildir.ParseAll, itemBodyStructure: maildir.ParseAll, itemPreview: maildir.ParsePreview,
 }
 
 // rendered says whether something is asked for that the store keeps as it is sent, and how much of

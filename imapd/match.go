@@ -88,6 +88,8 @@ func (e *crashError) Error() string { return fmt.Sprintf("%v\n%s", e.value, e.st
 func (m *matching) work(p *progress) {
 	c := &candidate{s: m.s, content: content{s: m.s, box: m.s.view.box}, reads: &m.reads}
 	defer c.content.close()
+	c.content.buffer.Gather()
+	defer c.content.buffer.Flush()
 	defer func() {
 		if v := recover(); v != nil {
 			m.fail(&crashError{v, debug.Stack()})

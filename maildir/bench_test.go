@@ -231,7 +231,7 @@ func BenchmarkParseAhead(b *testing.B) {
 		h.put(fmt.Sprintf("cur/%d.M%dP77Q%d.host:2,S", 1700000000+i, i, i), text)
 	}
 	h.open()
-	for _, depth := range []Depth{ParseHeader, ParseAll, ParsePreview} {
+	for _, depth := range []Depth{ParseFields, ParseEnvelope, ParseAll, ParsePreview} {
 		b.Run(fmt.Sprintf("depth-%d", depth), func(b *testing.B) {
 			var spent int64
 			for b.Loop() {

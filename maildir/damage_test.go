@@ -53,7 +53,7 @@ func TestOneUnreadableMessage(t *testing.T) {
 		if _, err := h.inbox.OpenMessage(h.ctx(), 2); !errors.Is(err, ErrUnreadable) || !errors.Is(err, errno) {
 			t.Errorf("opening it: %v", err)
 		}
-		if _, err := h.inbox.Parsed(h.ctx(), 2, ParseHeader, nil); !errors.Is(err, ErrUnreadable) {
+		if _, err := h.inbox.Parsed(h.ctx(), 2, ParseFields, nil); !errors.Is(err, ErrUnreadable) {
 			t.Errorf("parsing it: %v", err)
 		}
 		if _, err := h.inbox.Places(h.ctx(), h.inbox.State(), SortSubject); err != nil {

@@ -14,19 +14,22 @@ const parseAheadLeast = 8
 // all processors, so that Parsed has them at hand. It reports nothing: a message that
 // cannot be read, or worse, meets Parsed again.
 func (m *Mailbox) ParseAhead(ctx context.Context, uids []UID, depth Depth) {
+	m.parseAhead(ctx, uids, parseGoal{depth: depth})
+}
+
+func (m *Mailbox) parseAhead(ctx context.Context, uids []UID, goal parseGoal) {
 	s := m.State()
 	cache := m.parseFile()
 	if cache == nil {
 		return
 	}
-	var missing []int
+	rows := make([]int, 0, len(uids))
 	for _, uid := range uids {
 		if i, ok := s.Find(uid); ok {
-			if d, known := cache.depth(s, i); !known || d < depth {
-				missing = append(missing, i)
-			}
+			rows = append(rows, i)
 		}
 	}
+	missing := cache.missing(s, rows, goal)
 	if len(missing) < parseAheadLeast {
 		return
 	}
@@ -35,16 +38,22 @@ func (m *Mailbox) ParseAhead(ctx context.Context, uids []UID, depth Depth) {
 	for range min(runtime.GOMAXPROCS(0), maxParsers) {
 		wg.Go(func() {
 			defer func() { _ = recover() }() // the caller's goroutine will meet it, and tell
-			var p Parsed
+			var parsed Parsed
+			var buffer ParsedBuffer
 			buffers := &m.user.buffers
 			batch := parseBatch{records: buffers.get(parseBatchBytes + parseBatchBytes/2)[:0]}
 			defer func() { buffers.put(batch.records) }()
 			for k := next.Add(1) - 1; int(k) < len(missing) && ctx.Err() == nil; k = next.Add(1) - 1 {
-				if _, err := m.parse(ctx, s, missing[k], depth, &p); err == nil {
-					batch.add(cache, s, missing[k], &p)
+				p := cache.get(s, missing[k], &buffer)
+				if p == nil || !p.complete(goal) {
+					p = &parsed
+					if _, err := m.parse(ctx, s, missing[k], goal, p); err != nil {
+						continue
+					}
 				}
+				batch.add(cache, s, missing[k], p)
 			}
-			batch.flush(cache, s)
+			batch.flush()
 		})
 	}
 	wg.Wait()

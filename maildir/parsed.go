@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 
 	"buzon/internal/durable"
@@ -28,27 +27,27 @@ type Parsed struct {
 
 	Preview []byte // RFC 8970
 
-	keys []byte
-}
-
-// A ParsedBuffer holds what Parsed has returned, one message at a time, so that many
-// messages need no more memory than one.
-type ParsedBuffer struct {
-	parsed Parsed
-	record []byte
+	keys []byte // of SortKeys; none where nobody has asked yet
 }
 
 // Depth says how much of a message is parsed. Each holds what those before it do.
 type Depth uint8
 
 const (
-	ParseHeader  Depth = iota // Envelope, Header, SortKeys: only the header is read
-	ParseAll                  // BodyStructure and Body
-	ParsePreview              // Preview
+	ParseFields   Depth = iota // Header and SortKeys: only the header is read
+	ParseEnvelope              // Envelope
+	ParseAll                   // BodyStructure and Body
+	ParsePreview               // Preview
 )
 
 // SortKeys returns what the message is sorted and threaded by.
-func (p *Parsed) SortKeys() SortKeys { return decodeSortKeys(p.keys) }
+func (p *Parsed) SortKeys() SortKeys {
+	keys := p.keys
+	if len(keys) == 0 {
+		keys = appendSortKeys(nil, message.ParseEnvelope(p.Header), p.Header)
+	}
+	return decodeSortKeys(keys)
+}
 
 // CachedFields are the header fields that clients ask for in lists, searches,
 // sorts and threads.
@@ -89,35 +88,39 @@ func (m *Mailbox) Parsed(ctx context.Context, uid UID, depth Depth, buffer *Pars
 	if !ok {
 		return nil, fmt.Errorf("parse message %d: %w", uid, ErrExpunged)
 	}
+	goal := parseGoal{depth: depth}
 	cache := m.parseFile()
-	if p := cache.get(s, i, buffer); p != nil && p.Depth >= depth {
+	p := cache.get(s, i, buffer)
+	if p != nil && p.reaches(goal) {
 		return p, nil
 	}
-	p := &Parsed{}
-	part, err := m.parse(ctx, s, i, depth, p)
-	if err != nil {
-		return nil, err
+	if p == nil || !p.complete(goal) {
+		p = &Parsed{}
+		part, err := m.parse(ctx, s, i, goal, p)
+		if err != nil {
+			return nil, err
+		}
+		if part != nil {
+			m.parsed.put(key, parseEntry{part, p})
+		}
 	}
-	if part != nil {
-		m.parsed.put(key, parseEntry{part, p})
-	}
-	cache.put(s, i, p)
+	buffer.put(cache, s, i, p)
 	return p, nil
 }
 
 // parse reads the message of row i into p, whose memory is used again. There is no
 // part where just the header is read.
-func (m *Mailbox) parse(ctx context.Context, s *State, i int, depth Depth, p *Parsed) (*message.Part, error) {
-	p.BodyStructure, p.Body, p.Preview = p.BodyStructure[:0], p.Body[:0], nil
+func (m *Mailbox) parse(ctx context.Context, s *State, i int, goal parseGoal, p *Parsed) (*message.Part, error) {
+	p.Envelope, p.keys, p.BodyStructure, p.Body, p.Preview = p.Envelope[:0], p.keys[:0], p.BodyStructure[:0], p.Body[:0], nil
 	if _, live := m.State().Find(s.uids[i]); !live {
-		depth = max(depth, ParseAll) // it is kept, without a name
+		goal.depth = max(goal.depth, ParseAll) // it is kept, without a name
 	}
-	if depth == ParseHeader {
-		done, err := m.parseHeader(ctx, s, i, p)
+	if goal.depth <= ParseEnvelope {
+		done, err := m.parseHeader(ctx, s, i, goal, p)
 		if done || err != nil {
 			return nil, err
 		}
-		depth = ParseAll // what is so odd is read whole
+		goal.depth = ParseAll // what is so odd is read whole
 	}
 	f, err := m.openRow(ctx, s, i)
 	if err != nil {
@@ -128,7 +131,7 @@ func (m *Mailbox) parse(ctx context.Context, s *State, i int, depth Depth, p *Pa
 	if err != nil {
 		return nil, fmt.Errorf("parse message %d: %w", s.uids[i], err)
 	}
-	p.Depth = depth
+	p.Depth = goal.depth
 	p.BodyStructure = part.AppendBodyStructure(p.BodyStructure, true)
 	p.Body = part.AppendBodyStructure(p.Body, false)
 	n := part.Header.Len()
@@ -136,8 +139,9 @@ func (m *Mailbox) parse(ctx context.Context, s *State, i int, depth Depth, p *Pa
 	if err != nil {
 		return nil, fmt.Errorf("read header of message %d: %w", s.uids[i], err)
 	}
-	p.setHeader(part.Envelope, raw, n > maxScannedHeader)
-	if depth >= ParsePreview {
+	p.setHeader(raw, part.Envelope, n > maxScannedHeader)
+	p.complete(goal)
+	if goal.depth >= ParsePreview {
 		text, err := message.Preview(f, part, previewLength)
 		if err != nil {
 			return nil, fmt.Errorf("read start of message %d: %w", s.uids[i], err)
@@ -169,7 +173,7 @@ func (f *File) bytes(r message.Range) ([]byte, error) {
 
 // parseHeader reads no more of a message than its header; not done where that is very
 // long.
-func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int, p *Parsed) (done bool, err error) {
+func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int, goal parseGoal, p *Parsed) (done bool, err error) {
 	buffers := &m.user.buffers
 	raw := buffers.get(mostHeaders)
 	defer func() { buffers.put(raw) }()
@@ -204,8 +208,9 @@ func (m *Mailbox) parseHeader(ctx context.Context, s *State, i int, p *Parsed) (
 			defer buffers.put(text)
 			header = appendCRLF(text[:0], header, false)
 		}
-		p.Depth = ParseHeader
-		p.setHeader(message.ParseEnvelope(header), header, false)
+		p.Depth = ParseFields
+		p.setHeader(header, nil, false)
+		p.complete(goal)
 		return true, nil
 	}
 }
@@ -222,20 +227,6 @@ func headerEnd(b []byte) int {
 		}
 		at += n + 1
 	}
-}
-
-// setHeader fills in what the header tells. cut: it is not all of it.
-func (p *Parsed) setHeader(env *message.Envelope, raw []byte, cut bool) {
-	p.Envelope = env.Append(slices.Grow(p.Envelope[:0], 512))
-	header := bytes.TrimSuffix(cachedFields.Append(slices.Grow(p.Header[:0], 1024), raw), []byte("\r\n"))
-	if len(header) > 0 && !bytes.HasSuffix(header, []byte("\r\n")) {
-		header = append(header, '\r', '\n')
-	}
-	p.keys = appendSortKeys(slices.Grow(p.keys[:0], 256), env, header)
-	if len(header) > maxCachedHeader {
-		header, cut = nil, true
-	}
-	p.Header, p.HeaderCut = header, cut
 }
 
 func (m *Mailbox) parseFile() *parseFile {

@@ -25,9 +25,7 @@ type parseFile struct {
 }
 
 const (
-	parseFileName = "parsed2"
-	// oldParseFile is what it was called with other records in it.
-	oldParseFile = "parsed"
+	parseFileName = "parsed3"
 	// maxParseRecord bounds a record: a message of 10 000 parts.
 	maxParseRecord = 16 << 20
 	// mapAhead is how much more than the file is mapped.
@@ -36,11 +34,16 @@ const (
 	maxParseFile = 2 << 30
 )
 
+// oldParseFiles are what it was called with other records in it.
+var oldParseFiles = [...]string{"parsed", "parsed2"}
+
 // openParseFile opens the cache and finds the records that were appended after
 // known, where a snapshot knew it.
 func openParseFile(dir durable.Dir, s *State, known int64) *parseFile {
 	p := &parseFile{}
-	_ = dir.Remove(oldParseFile)
+	for _, name := range oldParseFiles {
+		_ = dir.Remove(name)
+	}
 	f, err := dir.Append(parseFileName, 0o600)
 	if err != nil {
 		return p
@@ -155,32 +158,50 @@ func (p *parseFile) find(s *State, i int, buffer *ParsedBuffer) *Parsed {
 	return &buffer.parsed
 }
 
-// depth returns how much is known of row i, if that is anything. It does not check the
-// record.
-func (p *parseFile) depth(s *State, i int) (Depth, bool) {
+// missing returns those of the rows that less is known of than the goal. It does not check
+// the records.
+func (p *parseFile) missing(s *State, rows []int, g parseGoal) (missing []int) {
+	whole := durable.Faultless(func() {
+		for _, i := range rows {
+			if !p.knows(s, i, g) {
+				missing = append(missing, i)
+			}
+		}
+	})
+	if !whole {
+		p.giveUp()
+		return rows
+	}
+	return missing
+}
+
+// knows looks at the first byte of a row's record.
+func (p *parseFile) knows(s *State, i int, g parseGoal) bool {
 	sl := s.slot(i)
 	at := s.blocks[sl.block()].loadCached(sl.row()) - 1
-	if p == nil || at < 0 {
-		return 0, false
+	if at < 0 {
+		return false
 	}
 	data := p.window(at)
-	end := min(int64(len(data)), p.size.Load())
-	if end <= at+logFixed {
-		return 0, false
+	if min(int64(len(data)), p.size.Load()) <= at+logFixed {
+		return false
 	}
-	var depth Depth
-	if !durable.Faultless(func() { depth = Depth(data[at+logFixed]) }) {
-		p.giveUp()
-		return 0, false
-	}
-	return depth, true
+	first := data[at+logFixed]
+	return Depth(first&^hasKeys) >= g.depth && (!g.keys || first&hasKeys != 0)
 }
+
+// hasKeys is the bit beside a record's Depth that says that it has keys.
+const hasKeys = 0x40
 
 // appendRecord appends the record of a message.
 func (p *Parsed) appendRecord(to []byte, validity uint32, uid UID) []byte {
 	start := len(to)
 	e := encoder(append(to, make([]byte, logFixed)...))
-	e = append(e, byte(p.Depth))
+	first := byte(p.Depth)
+	if len(p.keys) > 0 {
+		first |= hasKeys
+	}
+	e = append(e, first)
 	e.uint(uint64(validity))
 	e.uint(uint64(uid))
 	e.bytes(p.Envelope)
@@ -198,12 +219,13 @@ func (p *Parsed) appendRecord(to []byte, validity uint32, uid UID) []byte {
 // another message's.
 func (p *Parsed) decode(payload []byte, validity uint32, uid UID) bool {
 	d := decoder{data: payload}
-	depth := d.uint()
+	first := d.uint()
+	depth := first &^ hasKeys
 	if v, u := d.uint(), d.uint(); v != uint64(validity) || u != uint64(uid) || depth > uint64(ParsePreview) {
 		return false
 	}
 	*p = Parsed{Depth: Depth(depth), Envelope: d.bytes(), Header: d.bytes(), HeaderCut: d.bool(), keys: d.bytes(), BodyStructure: d.bytes(), Body: d.bytes(), Preview: d.bytes()}
-	return !d.bad && len(d.data) == 0
+	return !d.bad && len(d.data) == 0 && (first&hasKeys != 0) == (len(p.keys) > 0)
 }
 
 // window returns the mapped file, and more: only what is before size may be read.
@@ -230,61 +252,4 @@ func (p *parseFile) window(at int64) []byte {
 	p.unmap = append(p.unmap, unmap)
 	p.mapped.Store(&data)
 	return data
-}
-
-// put appends what parsing row i yielded.
-func (p *parseFile) put(s *State, i int, out *Parsed) {
-	var b parseBatch
-	b.add(p, s, i, out)
-	b.flush(p, s)
-}
-
-// parseBatch gathers records, to be written in one go.
-type parseBatch struct {
-	records []byte
-	rows    []int
-	at      []int64 // of each row's record
-}
-
-// parseBatchBytes is how much is written in one go.
-const parseBatchBytes = 64 << 10
-
-func (b *parseBatch) add(p *parseFile, s *State, i int, out *Parsed) {
-	if p == nil {
-		return
-	}
-	start := len(b.records)
-	b.records = out.appendRecord(b.records, s.validity, s.uids[i])
-	if len(b.records)-start > maxParseRecord {
-		b.records = b.records[:start]
-		return
-	}
-	b.rows, b.at = append(b.rows, i), append(b.at, int64(start))
-	if len(b.records) >= parseBatchBytes {
-		b.flush(p, s)
-	}
-}
-
-// flush writes what was gathered, and tells the rows where it is.
-func (b *parseBatch) flush(p *parseFile, s *State) {
-	if p == nil || len(b.rows) == 0 {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.file == nil || p.size.Load() > maxParseFile {
-		return
-	}
-	start := p.size.Load()
-	n, err := p.file.Write(b.records)
-	p.size.Add(int64(n))
-	if err != nil {
-		_ = p.file.Close() // a hole in it: no more records
-		p.file = nil
-		return
-	}
-	for k, i := range b.rows {
-		s.setCached(i, start+b.at[k])
-	}
-	b.records, b.rows, b.at = b.records[:0], b.rows[:0], b.at[:0]
 }

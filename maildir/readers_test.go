@@ -40,7 +40,7 @@ func TestExpungedIsReadUntilTold(t *testing.T) {
 		t.Errorf("read %q, %v", text.String(), err)
 	}
 	f.Close()
-	if p, err := h.inbox.Parsed(h.ctx(), 1, ParseHeader, nil); err != nil || !strings.Contains(string(p.Envelope), "bare") {
+	if p, err := h.inbox.Parsed(h.ctx(), 1, ParseEnvelope, nil); err != nil || !strings.Contains(string(p.Envelope), "bare") {
 		t.Errorf("parsed %v, %v", p, err)
 	}
 	one.Told(h.inbox.State())

@@ -193,7 +193,7 @@ func (o *orderer) keys(ctx context.Context, rows []int) ([]keyed, error) {
 	for k, i := range rows {
 		uids[k] = o.s.uids[i]
 	}
-	o.m.ParseAhead(ctx, uids, ParseHeader)
+	o.m.parseAhead(ctx, uids, parseGoal{keys: true})
 	out := make([]keyed, len(rows))
 	return out, eachPart(ctx, len(rows), func(k int) error {
 		key, err := o.keyOf(ctx, rows[k])
@@ -214,7 +214,7 @@ func (o *orderer) keyOf(ctx context.Context, row int) ([]byte, error) {
 
 // sortKeys are those of a row, empty where the message is gone or cannot be read.
 func (m *Mailbox) sortKeys(ctx context.Context, s *State, row int) (SortKeys, error) {
-	p, err := m.Parsed(ctx, s.uids[row], ParseHeader, nil)
+	p, err := m.Parsed(ctx, s.uids[row], ParseFields, nil)
 	if errors.Is(err, ErrExpunged) || errors.Is(err, ErrUnreadable) {
 		return SortKeys{}, nil
 	}

@@ -124,7 +124,7 @@ func TestParsedDepth(t *testing.T) {
 	const text = "Subject: Re: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nFrom: \"A B\" <ab@x>\nReferences: <1@x> <2@x>\n\nfirst words\n"
 	h.put("cur/1.a:2,", text)
 	h.sync(h.inbox)
-	for _, depth := range []Depth{ParseHeader, ParseAll, ParsePreview} {
+	for _, depth := range []Depth{ParseFields, ParseEnvelope, ParseAll, ParsePreview} {
 		p, err := h.inbox.Parsed(h.ctx(), 1, depth, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -133,7 +133,7 @@ func (m *Mailbox) threadKeys(ctx context.Context, s *State, rows []int) ([]SortK
 	for k, i := range rows {
 		uids[k] = s.uids[i]
 	}
-	m.ParseAhead(ctx, uids, ParseHeader)
+	m.parseAhead(ctx, uids, parseGoal{keys: true})
 	keys, sent := make([]SortKeys, len(rows)), make([]int64, len(rows))
 	err := eachPart(ctx, len(rows), func(k int) (err error) {
 		if keys[k], err = m.sortKeys(ctx, s, rows[k]); err == nil {
