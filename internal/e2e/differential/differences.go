@@ -30,7 +30,7 @@ var rules = []rule{
 	{what: "HEADER.FIELDS of a header without an empty line", command: re(`HEADER\.FIELDS`), ours: re(`HEADER\.FIELDS.*\\r\\n"$`), theirs: re(`HEADER\.FIELDS`), item: true},
 	{what: "BINARY of a multipart, or of a message", command: re(`BINARY`), ours: re(`^\d+: BINARY(\.SIZE\[|\[[\d.]+\](<\d+>)? "(--|From: ))`), theirs: re(`^\d+: BINARY`), item: true},
 	{what: "THREAD: threads of the same date", command: re(`THREAD REF`), ours: re(`^THREAD`), theirs: re(`^THREAD`), when: sameThreads},
-	{what: "SEARCH NOT … of two sizes or two dates", command: re(`NOT .*((LARGER|SMALLER) .*(LARGER|SMALLER)|(BEFORE|ON|SINCE) .*(BEFORE|ON|SINCE)) `), ours: re(`^(E?SEARCH|SORT|THREAD)`), theirs: re(`^(E?SEARCH|SORT|THREAD)`), stop: true},
+	{what: "SEARCH NOT … of two sizes, two dates or two keywords", command: re(`NOT .*((LARGER|SMALLER) .*(LARGER|SMALLER)|(BEFORE|ON|SINCE) .*(BEFORE|ON|SINCE)|KEYWORD .*KEYWORD) `), ours: re(`^(E?SEARCH|SORT|THREAD)`), theirs: re(`^(E?SEARCH|SORT|THREAD)`), stop: true},
 	{what: "SORT by texts, after another", command: textSort, ours: re(`^(SORT|ESEARCH)`), theirs: re(`^(SORT|ESEARCH)`), when: sameMessages, again: true},
 	{what: "STORE that changes nothing", command: re(`STORE .*FLAGS `), ours: re(`^\d+: (FLAGS|MODSEQ|UID) `)},
 }

@@ -14,9 +14,14 @@ func (a *answer) normal(s *session, command string) []string {
 	n := normalizer{answer: a, command: strings.ToUpper(command), fetched: map[int]map[string]string{}}
 	var lines []string
 	gone := newNumbering(a.before, s.uids)
+	byUID := slices.Contains(s.uids, 0) && slices.ContainsFunc(a.untagged, func(r response) bool { return r.kind == "VANISHED" })
 	for _, r := range a.untagged {
 		if r.kind == "FETCH" {
-			n.fetch(gone.original(r.number), r.values)
+			number := gone.original(r.number)
+			if uid := uidOf(r.values); byUID && uid > 0 { // which numbers VANISHED takes away cannot be told
+				number = firstUnknown + uid
+			}
+			n.fetch(number, r.values)
 			continue
 		}
 		if r.kind == "EXPUNGE" {
@@ -48,6 +53,20 @@ func (a *answer) normal(s *session, command string) []string {
 	lines = append(lines, n.tagged())
 	slices.Sort(lines)
 	return lines
+}
+
+// uidOf is the UID that a FETCH response names, or 0.
+func uidOf(values []value) int {
+	if len(values) == 1 {
+		list := values[0].list
+		for i := 0; i+1 < len(list); i += 2 {
+			if strings.EqualFold(list[i].text, "UID") {
+				uid, _ := strconv.Atoi(list[i+1].text)
+				return uid
+			}
+		}
+	}
+	return 0
 }
 
 // withoutUID takes the UID out of what may be news, where it may stand or not.
