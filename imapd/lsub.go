@@ -26,6 +26,9 @@ func (s *session) lsub(r *request) error {
 			s.enc.Raw(`* LSUB () "/" `).Mailbox(sub).CRLF()
 		}
 	}
+	if !strings.Contains(string(p), "%") {
+		return nil
+	}
 	// With "%", a parent that is not subscribed shows that one of its children is.
 	for _, sub := range subscriptions {
 		for parent := sub; ; {
