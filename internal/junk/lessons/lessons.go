@@ -69,10 +69,9 @@ func New(cfg Config) *Teacher {
 	return &Teacher{cfg: cfg, seen: map[string]*pupil{}}
 }
 
-// Run looks at everybody again and again, until ctx ends. It begins with a pause: after
-// a start the users come back all at once, and their mailboxes are opened for them first.
+// Run looks at everybody again and again, until ctx ends.
 func (t *Teacher) Run(ctx context.Context) error {
-	for sleep(ctx, t.cfg.Interval) {
+	for {
 		ids := t.cfg.Accounts()
 		for id := range t.seen {
 			if !slices.Contains(ids, id) {
@@ -87,8 +86,10 @@ func (t *Teacher) Run(ctx context.Context) error {
 				return nil
 			}
 		}
+		if !sleep(ctx, t.cfg.Interval) {
+			return nil
+		}
 	}
-	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
