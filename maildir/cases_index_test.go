@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,10 +64,10 @@ func (h *harness) comesBack(c qresyncClient) {
 	}
 }
 
-// Every byte of the index is changed, and every file of it cut at every eighth, one at a
+// Bytes all over the index are changed, and its files cut there, one at a
 // time: the same UIDs, flags and keywords, HIGHESTMODSEQ never below what was told, and
 // a client that comes back with what it knew knows all.
-func TestCase34EveryByteOfTheIndex(t *testing.T) {
+func TestCase34AnyByteOfTheIndex(t *testing.T) {
 	h := newHarness(t, quiet).open()
 	h.append(h.inbox, 6, FlagSeen, "One", "Two")
 	if err := h.inbox.lockedCompact(); err != nil {
@@ -131,12 +132,14 @@ func TestCase34EveryByteOfTheIndex(t *testing.T) {
 		}
 	}
 	for name, data := range sound {
-		step := ifLong(1, 1+len(data)/7)
-		for at := 0; at < len(data); at += step {
+		// All 20 000 bytes would take a quarter of an hour on a disk: where it begins
+		// is another byte each time.
+		step := 1 + len(data)/ifLong(1000, 7)
+		for at := rand.IntN(step); at < len(data); at += step {
 			flipped := slices.Clone(data)
 			flipped[at] ^= 1 << (at % 8)
 			try(fmt.Sprintf("bit %d of byte %d", at%8, at), name, flipped)
-			if at%8 == 0 || !long() {
+			if at%4 == 0 || !long() {
 				try(fmt.Sprintf("all after byte %d", at), name, data[:at])
 			}
 		}
