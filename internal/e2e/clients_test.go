@@ -376,7 +376,7 @@ set index_format="%%Z <%%s>"
 	x.shows("<number 00000004>")
 	x.keys("1", "Enter", "F") // the first one
 	x.keys("4", "Enter", "Enter")
-	x.shows("Text") // in the pager, so that it counts as read
+	x.shows("Subject: number 00000003") // in the pager, so that it counts as read
 	x.keys("i", "5", "Enter", "d", "$")
 	inbox("1S", "2RS", "3S", "F")
 	// What others do is shown: a message, a flag, an expunge.
