@@ -269,16 +269,3 @@ func (h *host) buzonOnce(t testing.TB, args ...string) string {
 	}
 	return out
 }
-
-// sessionOf logs in to another account than the one that is measured.
-func (o *ours) sessionOf(t testing.TB, account string) *imapSession {
-	t.Helper()
-	conn, err := tls.Dial("tcp", o.Addr("imaps"), o.tls(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &imapSession{t: t, w: conn, limit: conn, r: bufio.NewReaderSize(conn, 64<<10), end: func() { conn.Close() }}
-	s.line()
-	s.do("LOGIN %s %s", account, password)
-	return s
-}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,16 +32,17 @@ type peer interface {
 }
 
 // ours is a host with the one account that benchmarks use.
-type ours struct{ *host }
+type ours struct {
+	*host
+	// withoutTLS: sessions use the port without it, as those of the peer do.
+	withoutTLS bool
+}
 
 const benchAccount = "ana@bench.test"
 
 func newOurs(t testing.TB) *ours {
-	return &ours{newHost(t, hostConfig{Domains: []string{"bench.test"}, Accounts: []string{benchAccount}, Extra: benchLimits})}
+	return &ours{host: newHost(t, hostConfig{Domains: []string{"bench.test"}, Accounts: []string{benchAccount}})}
 }
-
-// benchLimits leaves a benchmark alone.
-const benchLimits = ""
 
 func (o *ours) name() string    { return "buzon" }
 func (o *ours) maildir() string { return o.host.maildir(benchAccount) }
@@ -55,13 +57,25 @@ func (o *ours) restart(t testing.TB) {
 
 func (o *ours) session(t testing.TB) *imapSession {
 	t.Helper()
-	conn, err := tls.Dial("tcp", o.Addr("imaps"), o.tls(t))
+	return o.sessionOf(t, benchAccount)
+}
+
+// sessionOf logs in to an account of the host.
+func (o *ours) sessionOf(t testing.TB, account string) *imapSession {
+	t.Helper()
+	var conn net.Conn
+	var err error
+	if o.withoutTLS {
+		conn, err = net.Dial("tcp", o.Addr("imap"))
+	} else {
+		conn, err = tls.Dial("tcp", o.Addr("imaps"), o.tls(t))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &imapSession{t: t, w: conn, limit: conn, r: bufio.NewReaderSize(conn, 64<<10), end: func() { conn.Close() }}
 	s.line()
-	s.do("LOGIN %s %s", benchAccount, password)
+	s.do("LOGIN %s %s", account, password)
 	return s
 }
 
