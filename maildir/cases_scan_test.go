@@ -244,30 +244,6 @@ func toggled(name string) string {
 	return base + in.with(in.flags^FlagFlagged, in.letters)
 }
 
-// The kernel's queue holds 16 384 events; beyond it one scan tells the rest.
-func TestCase05EventQueueOverflows(t *testing.T) {
-	h := newHarness(t, quiet)
-	h.fillTree(500)
-	h.open()
-	before := h.inbox.State()
-	names := h.files("cur")
-	for i := range 12_000 {
-		k := i % len(names)
-		to := toggled(names[k])
-		h.rename("cur/"+names[k], "cur/"+to)
-		names[k] = to
-	}
-	if err := os.Remove(filepath.Join(h.root, "cur", names[3])); err != nil {
-		t.Fatal(err)
-	}
-	h.put("new/1900000000.M1P1.x", testMessage(1))
-	s := h.sync(h.inbox)
-	if s.Len() != 500 || s.UIDNext() != before.UIDNext()+1 {
-		t.Errorf("%d messages, UIDNEXT %d after %d", s.Len(), s.UIDNext(), before.UIDNext())
-	}
-	h.agrees(s)
-}
-
 // A reader moves files between new/ and cur/ while the two are scanned.
 func TestCase06MovesBetweenNewAndCur(t *testing.T) {
 	for _, how := range []string{"watched", "by stamps"} {

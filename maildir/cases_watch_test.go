@@ -4,12 +4,16 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// The cases of this file are about directories that are not watched.
+// The cases of this file are about directories that are not watched, and about events
+// that are lost.
 
 // Without inotify a removal waits until it is certain, and not for long: others rename
 // all the while, and some messages are removed meanwhile. Nobody else's end is told, and
@@ -118,5 +122,81 @@ func TestCase04NoWatchChangesUnderChurn(t *testing.T) {
 	stop()
 	if s := h.rescan(); s.Len() != len(uids) {
 		t.Errorf("%d messages of %d", s.Len(), len(uids))
+	}
+}
+
+// Events are lost where nobody takes them in time: the kernel's queue is full, or ours is,
+// as somebody is long at work on the mailbox. One scan tells the rest.
+func TestCase05EventQueueOverflows(t *testing.T) {
+	limit, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernels, err := strconv.Atoi(strings.TrimSpace(string(limit)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for whose, renames := range map[string]int{"kernel": max(ifLong(100_000, 0), kernels/2+1000), "ours": maxQueuedEvents/2 + 1} {
+		t.Run(whose, func(t *testing.T) {
+			if whose == "kernel" && renames > 1_000_000 {
+				t.Skip("the kernel's queue is too long here")
+			}
+			if whose == "ours" && !long() {
+				t.Skip("200 000 events are for the long form")
+			}
+			testOverflow(t, whose == "kernel", renames)
+		})
+	}
+}
+
+func testOverflow(t *testing.T, kernels bool, renames int) {
+	f := &faults{}
+	h := faulty(t, f, quiet)
+	h.fillTree(500)
+	h.open()
+	before := h.sync(h.inbox)
+	if !h.inbox.disk.live {
+		t.Fatal("the mailbox is not watched")
+	}
+	var scans atomic.Int32
+	f.on(func(op operation) error {
+		if op.kind == "scan" && op.dir == "example.org/ana/Maildir/cur" {
+			scans.Add(1)
+		}
+		return nil
+	})
+	w := h.store.watch
+	if kernels {
+		w.mu.Lock() // nobody reads what the kernel has
+	}
+	names := h.files("cur")
+	for i := range renames {
+		k := i % len(names)
+		to := toggled(names[k])
+		h.rename("cur/"+names[k], "cur/"+to)
+		names[k] = to
+	}
+	h.remove("cur/" + names[3])
+	h.put("new/1900000000.M1P1.x", testMessage(1))
+	if kernels {
+		w.mu.Unlock()
+	}
+	_ = w.silent(h.inbox) // reads what there is
+	w.mu.Lock()
+	lost := h.inbox.queue.lost
+	w.mu.Unlock()
+	s := h.lookNow(false)
+	if n := scans.Load(); !lost || n != 1 {
+		t.Errorf("after %d renames events were lost: %v; cur/ was read %d times, want once", renames, lost, n)
+	}
+	if s.Len() != 500 || s.UIDNext() != before.UIDNext()+1 {
+		t.Errorf("%d messages, UIDNEXT %d after %d", s.Len(), s.UIDNext(), before.UIDNext())
+	}
+	h.agrees(s)
+	// From then on events tell again.
+	h.rename("cur/"+names[0], "cur/"+toggled(names[0]))
+	h.agrees(h.lookNow(false))
+	if scans.Load() != 1 {
+		t.Errorf("cur/ was read %d times, want once", scans.Load())
 	}
 }
