@@ -323,23 +323,6 @@ func TestCase12NamesUsedAgain(t *testing.T) {
 	}
 }
 
-// rsync and tar set a directory's mtime back: its ctime tells.
-func TestCase14DirectoryTimeSetBack(t *testing.T) {
-	h := newHarness(t).open()
-	h.append(h.inbox, 3, FlagSeen)
-	h.close()
-	fi, err := os.Stat(h.path("cur"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := h.files("cur")
-	h.rename("cur/"+names[1], "cur/"+toggled(names[1]))
-	h.remove("cur/" + names[0])
-	h.chtimes("cur", fi.ModTime())
-	h.open()
-	h.check(h.inbox.State(), "2 FS", "3 S")
-}
-
 func TestCase15DirectoryReplaced(t *testing.T) {
 	h := newHarness(t).open()
 	h.append(h.inbox, 4, FlagSeen)
