@@ -438,6 +438,97 @@ func TestCase17OddNames(t *testing.T) {
 	}
 }
 
+// A name of 255 bytes is as long as one can be. Where its base leaves no room for flags the
+// message gets another base and keeps its UID; where something else is long its flags stay as
+// they are, and the others get theirs. A CR in a name would end a line of the uidlist for
+// some readers: such a file gets another name.
+func TestCase17LongestNameAndCR(t *testing.T) {
+	h := newHarness(t).open()
+	names := []string{
+		"cur/1700000001.M1P1." + strings.Repeat("l", 255-16-4) + ":2,F", // 255 bytes with a flag
+		"cur/1700000002.M1P1." + strings.Repeat("c", 255-16),            // 255 bytes, all of them the base
+		"new/1700000003.M1P1." + strings.Repeat("n", 255-16),
+		"cur/1700000004.M1P1.car\rriage:2,S",
+		"new/1700000005.M1P1.end\r",
+		"cur/1700000006.M1P1.x:2,\rS",
+		"new/1700000007.M1P1.crlf\r\n",
+		"cur/1700000008.M1P1.x:2,S," + strings.Repeat("e", 255-22), // 255 bytes, and not for its base
+		"cur/1700000009.M1P1.x:2,",
+	}
+	for i, name := range names {
+		h.put(name, testMessage(i))
+	}
+	var s *State
+	h.eventually("all messages", func() bool { s = h.sync(h.inbox); return s.Len() == len(names) && h.inbox.quiet() })
+	uids, texts := s.UIDs(), map[UID]string{}
+	for _, uid := range uids {
+		texts[uid] = h.read(h.inbox, uid)
+	}
+	if strings.Contains(h.uidlist(), "\r") {
+		t.Errorf("the uidlist has a CR in it: %q", h.uidlist())
+	}
+	same := func(when string) {
+		t.Helper()
+		s := h.sync(h.inbox)
+		h.invariants(s)
+		if !slices.Equal(s.UIDs(), uids) {
+			t.Fatalf("%s: UIDs %v, were %v", when, s.UIDs(), uids)
+		}
+		for _, uid := range uids {
+			if got := h.read(h.inbox, uid); got != texts[uid] {
+				t.Errorf("%s: UID %d is %q", when, uid, got)
+			}
+		}
+	}
+	if _, err := h.inbox.ClaimRecent(h.ctx()); err != nil {
+		t.Errorf("claim: %v", err)
+	}
+	same("claimed")
+	for _, c := range []Change{{Op: Add, Flags: FlagAnswered}, {Op: Add, Keywords: []string{"Later"}}} {
+		if res, err := h.inbox.Store(h.ctx(), uids, c); !errors.Is(err, ErrBadName) || len(res.Gone) > 0 {
+			t.Errorf("store: %v, gone %v", err, res.Gone)
+		}
+		same("stored")
+	}
+	answered := 0
+	for s, i := h.sync(h.inbox), 0; i < s.Len(); i++ {
+		if msg := s.Message(i); msg.Flags&FlagAnswered != 0 && msg.Keywords != 0 {
+			answered++
+		}
+	}
+	if answered != len(names)-1 {
+		t.Errorf("%d of %d messages have the flag and the keyword", answered, len(names))
+	}
+	arch := h.mailbox("Archive")
+	if _, err := h.inbox.Copy(h.ctx(), uids, arch); err != nil {
+		t.Errorf("copy: %v", err)
+	}
+	if n := h.sync(arch).Len(); n != len(names) {
+		t.Errorf("%d of %d messages are copied", n, len(names))
+	}
+	if _, err := arch.Move(h.ctx(), h.sync(arch).UIDs(), h.inbox); err != nil {
+		t.Errorf("move: %v", err)
+	}
+	if n := h.sync(h.inbox).Len(); n != 2*len(names) {
+		t.Errorf("%d messages after they were moved back", n)
+	}
+	arch.Close()
+	uids = h.sync(h.inbox).UIDs()
+	for _, uid := range uids {
+		texts[uid] = h.read(h.inbox, uid)
+	}
+	h.restart()
+	same("started again")
+	h.withoutIndex()
+	same("without the index")
+	if _, err := h.inbox.Expunge(h.ctx(), uids); err != nil {
+		t.Error(err)
+	}
+	if got := slices.Concat(h.files("cur"), h.files("new")); len(got) > 0 {
+		t.Errorf("left after the expunge: %q", got)
+	}
+}
+
 // Another program renames the file before each of our attempts: both changes are
 // in the name in the end.
 func TestCase18StoreAgainstOutsideRename(t *testing.T) {

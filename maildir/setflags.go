@@ -166,10 +166,10 @@ func (m *Mailbox) ClaimRecent(ctx context.Context) ([]UID, error) {
 			}
 			claimed = true
 			base, _ := splitName(name)
-			return dir.Rename(name, m.dir.cur, base+r.raw)
+			return m.renameFile(dir, name, base+r.raw)
 		})
 		switch {
-		case errors.Is(err, ErrExpunged) || isExist(err):
+		case errors.Is(err, ErrExpunged) || isExist(err) || isTooLong(err):
 		case err != nil:
 			m.publishRenamed(done)
 			return uids, m.fail("claim recent in", err)

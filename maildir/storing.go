@@ -115,7 +115,7 @@ func (st *storing) renameAll(ctx context.Context, uids []UID) (err error) {
 		switch {
 		case errors.Is(e, ErrExpunged):
 			res.Gone = append(res.Gone, uid)
-		case errors.Is(e, errUnsteady):
+		case errors.Is(e, errUnsteady) || isTooLong(e):
 			err = e // of this message alone
 		case e != nil:
 			return e
@@ -154,7 +154,7 @@ func (st *storing) rename(dir durable.Dir, name string) error {
 	}
 	st.moved = true
 	buf := make([]byte, 0, maxFileName)
-	err := dir.Rename(name, m.dir.cur, string(append(append(buf, base...), to.raw...)))
+	err := m.renameFile(dir, name, string(append(append(buf, base...), to.raw...)))
 	if isExist(err) {
 		return m.adoptLink(dir, name, base+to.raw)
 	}
