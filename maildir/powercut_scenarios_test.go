@@ -446,6 +446,61 @@ var scenarios = []scenario{
 		},
 	},
 	{
+		// A mailbox goes, and its name stays for those below it, which lose nothing: not
+		// where the next one goes as well.
+		name: "TestCase36DeleteWithChildren",
+		setup: func(w *world) error {
+			for _, n := range []string{"A", "A/B", "A/B/C", "AB"} {
+				if err := w.user.Create(context.Background(), n, ""); err != nil {
+					return err
+				}
+				if err := w.fill(n, "1 in "+n, "2 in "+n); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		run: func(w *world) error {
+			for _, n := range []string{"A", "A/B"} {
+				w.inFlight["1 in "+n], w.inFlight["2 in "+n] = true, true
+				if err := w.user.Delete(context.Background(), n); err != nil {
+					return err
+				}
+				if !w.fs.Dead() {
+					w.deleted = append(w.deleted, n)
+				}
+			}
+			return nil
+		},
+		check: func(w *world, done bool, ids map[string][]string) error {
+			for _, n := range []string{"A/B/C", "AB"} {
+				if err := same(ids[n], "1 in "+n, "2 in "+n); err != nil {
+					return fmt.Errorf("%s: %w", n, err)
+				}
+			}
+			for _, n := range []string{"A", "A/B"} {
+				list, ok := ids[n]
+				if ok && (len(list) != 2 || slices.Contains(w.deleted, n)) {
+					return fmt.Errorf("%s is there with %q; deleted are %q", n, list, w.deleted)
+				}
+			}
+			boxes, err := w.user.Mailboxes(context.Background())
+			if err != nil {
+				return err
+			}
+			for _, name := range []string{"A", "A/B"} {
+				if !slices.ContainsFunc(boxes, func(b Info) bool { return b.Name == name }) {
+					return fmt.Errorf("%s has mailboxes below it and is not listed", name)
+				}
+			}
+			_, isA := ids["A"]
+			if _, isB := ids["A/B"]; isA && !isB || done && isB {
+				return fmt.Errorf("A is there: %v, A/B is there: %v", isA, isB)
+			}
+			return nil
+		},
+	},
+	{
 		name:  "Subscribe",
 		setup: func(w *world) error { return nil },
 		run:   func(w *world) error { return w.user.Subscribe(context.Background(), "Some/Where") },

@@ -35,6 +35,7 @@ type world struct {
 	inFlight map[string]bool   // texts that may be there or not
 	flagged  ModSeq            // of the last STORE that was committed
 	urlKey   string            // that URLs are signed with
+	deleted  []string          // mailboxes, acknowledged
 
 	undeleteDays int
 }
