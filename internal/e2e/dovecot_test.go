@@ -155,10 +155,11 @@ func TestCase37DovecotRoundTrip(t *testing.T) {
 	}
 }
 
-// Case 20: we and Dovecot serve one tree at the same time, and both add, flag and
-// expunge. In the end both show the same UIDs and flags, UIDs ascend in the list,
-// and we numbered nothing twice. Dovecot may have: it takes a message for a new one
-// when its scan misses it because we rename it just then. We follow it, and say so.
+// Case 20: two processes of ours and Dovecot serve one tree at the same time, and all
+// add, flag and expunge; mail is delivered to both of ours. In the end all three show the
+// same UIDs and flags, UIDs ascend in the list, and we numbered nothing twice. Dovecot may
+// have: it takes a message for a new one when its scan misses it because we rename it just
+// then. We follow it, and say so.
 func TestCase20BesideDovecot(t *testing.T) {
 	t.Parallel()
 	during := time.Duration(fromEnv(t, "BUZON_BESIDE_SECONDS", 3)) * time.Second
@@ -171,6 +172,7 @@ func TestCase20BesideDovecot(t *testing.T) {
 	o.asUser = nobody
 	give(t, o.dir)
 	o.start(t)
+	second := beside(t, o)
 
 	work := func(p peer, seed int) {
 		s := p.session(t)
@@ -181,6 +183,9 @@ func TestCase20BesideDovecot(t *testing.T) {
 		for i := seed; time.Now().Before(deadline) && !t.Failed(); i++ {
 			text := fmt.Sprintf("Subject: %s %d\r\n\r\nx\r\n", p.name(), i)
 			s.do("APPEND INBOX (\\Seen) {%d+}\r\n%s", len(text), text)
+			if mine, ok := p.(*ours); ok && i%5 == 0 {
+				mine.deliver(t, benchAccount, fmt.Sprintf("delivered to %s %d", mine.IP, i))
+			}
 			s.do("UID STORE %d +FLAGS (\\Flagged)", 1+i%50)
 			s.do("UID STORE %d -FLAGS (\\Flagged)", 1+(i+7)%50)
 			lines := slices.DeleteFunc(s.do("UID SEARCH ALL"), func(l string) bool { return !strings.HasPrefix(l, "* SEARCH") })
@@ -191,7 +196,7 @@ func TestCase20BesideDovecot(t *testing.T) {
 		}
 	}
 	var all sync.WaitGroup
-	for i, p := range []peer{o, o} {
+	for i, p := range []peer{o, o, second} {
 		all.Go(func() { work(p, i*11) })
 	}
 	work(d, 5)
@@ -206,6 +211,9 @@ func TestCase20BesideDovecot(t *testing.T) {
 	}
 	time.Sleep(1100 * time.Millisecond) // Dovecot looks again only when a second has passed
 	mine, theirs := ask(o), ask(d)
+	if also := ask(second); !slices.Equal(also, mine) {
+		t.Errorf("our two processes show\n%s\nand\n%s", strings.Join(mine, "\n"), strings.Join(also, "\n"))
+	}
 	for _, l := range mine {
 		if !slices.Contains(theirs, l) {
 			t.Errorf("only we show %s", l)
@@ -217,16 +225,34 @@ func TestCase20BesideDovecot(t *testing.T) {
 		}
 	}
 	twice := doubledLines(t, o.maildir())
-	if again := loggedCount(o.log.String(), "messages have new UIDs, as another server listed them again"); twice > again {
+	logs := o.log.String() + second.log.String()
+	if again := loggedCount(logs, "messages have new UIDs, as another server listed them again"); twice > again {
 		t.Errorf("%d messages have two lines in the uidlist, Dovecot is to blame for %d", twice, again)
 	}
-	if back := loggedCount(o.log.String(), "files that were listed before are new messages"); back > 0 {
+	if back := loggedCount(logs, "files that were listed before are new messages"); back > 0 {
 		t.Errorf("we gave %d listed messages new UIDs", back)
 	}
 	if log := d.log(); strings.Contains(log, "Error") || strings.Contains(log, "Broken") {
 		t.Errorf("Dovecot says\n%s", log)
 	}
 	t.Logf("%d messages in the end, %d with a second line", len(mine)-1, twice)
+}
+
+// beside makes and starts another process of ours that has data of its own and o's mail.
+func beside(t *testing.T, o *ours) *ours {
+	t.Helper()
+	second := newOurs(t)
+	mail := filepath.Join(second.data(), "mail")
+	if err := os.RemoveAll(mail); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(o.data(), "mail"), mail); err != nil {
+		t.Fatal(err)
+	}
+	second.asUser = o.asUser
+	give(t, second.dir)
+	second.start(t)
+	return second
 }
 
 // doubledLines counts the lines of a uidlist whose base has another one before.
