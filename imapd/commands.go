@@ -69,6 +69,8 @@ type request struct {
 	code string // response code of the OK
 	text string // text of the OK, if not the usual one
 
+	tellsModSeq bool // the OK says from where the client can resynchronise
+
 	needs needs
 	tree  account.ID // whose list of mailboxes was changed; "" for the session's own
 }
@@ -188,6 +190,9 @@ func (s *session) conclude(r *request, cmd command, err error) error {
 	if s.view != nil {
 		if e := s.update(r, cmd); e != nil {
 			return e
+		}
+		if r.tellsModSeq {
+			r.code = s.highestModSeqCode()
 		}
 	}
 	s.tellAnnotations()

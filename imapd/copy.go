@@ -40,7 +40,7 @@ func (s *session) move(r *request) error {
 	if len(done.Dst) > 0 {
 		// RFC 6851 4.3: before the EXPUNGE responses, which follow with the answer.
 		s.enc.Raw("* OK [").Raw(copyUID(done)).Raw("] Moved\r\n")
-		r.code = s.highestModSeqCode()
+		r.tellsModSeq = true
 	}
 	return nil
 }

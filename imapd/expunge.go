@@ -40,7 +40,7 @@ func (s *session) runExpunge(r *request, within spans) error {
 	if err != nil || len(gone) == 0 {
 		return err
 	}
-	r.code = s.highestModSeqCode() // RFC 7162 3.2.7
+	r.tellsModSeq = true // RFC 7162 3.2.7
 	return nil
 }
 
@@ -76,25 +76,6 @@ func (s *session) expungeDeleted(within spans) ([]maildir.UID, error) {
 		return nil, nil
 	}
 	return v.box.Expunge(s.ctx, uids)
-}
-
-// highestModSeqCode is the response code HIGHESTMODSEQ for clients that know of it; "" for others.
-func (s *session) highestModSeqCode() string {
-	if !s.has(condstore) {
-		return ""
-	}
-	st := s.view.box.State()
-	if err := s.view.box.Commit(s.ctx, st); err != nil {
-		return "" // what was asked for is done all the same
-	}
-	return "HIGHESTMODSEQ " + strconv.FormatUint(uint64(st.HighestModSeq()), 10)
-}
-
-// writeHighestModSeq sends it untagged.
-func (s *session) writeHighestModSeq() {
-	if code := s.highestModSeqCode(); code != "" {
-		s.enc.Raw("* OK [").Raw(code).Raw("] Highest\r\n")
-	}
 }
 
 // copyUID is the response code COPYUID (RFC 9051 7.1): the sets are paired in order.

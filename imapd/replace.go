@@ -53,6 +53,6 @@ func (s *session) replace(r *request) error {
 		return err
 	}
 	s.enc.Raw("* OK [").Raw(appendUID(box, added)).Raw("] Replacement is there\r\n") // RFC 8508 3.4: before the EXPUNGE
-	r.code = s.highestModSeqCode()
+	r.tellsModSeq = true
 	return nil
 }

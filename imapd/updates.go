@@ -260,6 +260,23 @@ func (s *session) correctModSeq() {
 	}
 }
 
+// highestModSeqCode is the response code HIGHESTMODSEQ for clients that know of it; "" for others.
+// It is that of the last state which the client was told whole: what others have done since then it
+// must still hear of when it comes back with this number.
+func (s *session) highestModSeqCode() string {
+	if !s.has(condstore) || !s.settle() {
+		return "" // without space for it: what was asked for is done all the same
+	}
+	return "HIGHESTMODSEQ " + strconv.FormatUint(uint64(s.view.synced), 10)
+}
+
+// writeHighestModSeq sends it untagged.
+func (s *session) writeHighestModSeq() {
+	if code := s.highestModSeqCode(); code != "" {
+		s.enc.Raw("* OK [").Raw(code).Raw("] Highest\r\n")
+	}
+}
+
 // settle makes the view's state durable, before a MODSEQ of it is shown.
 func (s *session) settle() bool {
 	v := s.view
