@@ -237,6 +237,7 @@ func (s *session) resync() error {
 		switch flags, ok := told[uid]; {
 		case uid == 0:
 			unknown++
+		case uid >= v.next: // EXISTS told of its arrival, after what SELECT owes: nothing more must come unasked
 		case !ok && v.modseq[uid] <= upTo:
 			return violation("QRESYNC from %d says nothing of %d (MODSEQ %d)", since, uid, v.modseq[uid])
 		case v.modseq[uid] <= upTo && flags != v.flags[uid]:

@@ -16,6 +16,7 @@ type view struct {
 	uids     []uint32          // by sequence number; 0 is not known yet
 	flags    map[uint32]string // by UID; sorted, without \Recent
 	modseq   map[uint32]uint64
+	next     uint32          // UIDNEXT when the mailbox was opened
 	recent   int             // the last RECENT
 	highest  uint64          // HIGHESTMODSEQ that the client can resynchronise from
 	missing  map[uint32]bool // left out of an answer: these must turn out to be gone
@@ -103,6 +104,7 @@ func (s *session) heardCode(line string) error {
 		case "UIDVALIDITY":
 			s.view.validity = uint32(n)
 		case "UIDNEXT":
+			s.view.next = uint32(n)
 			return s.told(s.view.box, n, 0)
 		case "COPYUID":
 			s.copyUID = values
