@@ -21,7 +21,7 @@ func TestEveryFsyncMatters(t *testing.T) {
 		t.Skip("make test-store runs it")
 	}
 	callers := map[string][]scenario{}
-	for _, sc := range slices.Concat(scenarios, noteScenarios) {
+	for _, sc := range scenarios {
 		seen := map[string]bool{}
 		if _, err := runCut(t, sc, 1<<30, crashfs.Everything, 0, func(site string) bool {
 			seen[site] = true

@@ -165,7 +165,7 @@ func TestPowerCut(t *testing.T) {
 		samples = n
 	}
 	cuts := 0
-	for _, sc := range slices.Concat(scenarios, noteScenarios) {
+	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) {
 			for after := 0; ; after++ {
 				finished := false
