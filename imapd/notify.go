@@ -323,15 +323,23 @@ func (s *session) tellSelected() error {
 		return nil // told with the next command
 	}
 	top := maildir.UID(s.view.topUID())
-	if err := s.sync(syncOptions{expunge: rule.filter.kind == "SELECTED", withUID: true}); err != nil || rule.fetch == nil {
+	if err := s.sync(syncOptions{expunge: rule.filter.kind == "SELECTED", withUID: true}); err != nil {
 		return err
 	}
-	// RFC 5465 5.2: what the client wants to know of new messages follows at once.
+	if err := s.fetchArrived(rule.fetch, top); err != nil {
+		return err
+	}
+	s.correctModSeq()
+	return nil
+}
+
+// fetchArrived sends what the client wants to know of the messages above top (RFC 5465 5.2).
+func (s *session) fetchArrived(o *fetchOrder, top maildir.UID) error {
 	lo := s.view.upper(top)
-	if lo == s.view.len() {
+	if o == nil || lo == s.view.len() {
 		return nil
 	}
-	f := newFetcher(s, rule.fetch)
+	f := newFetcher(s, o)
 	defer f.content.close()
 	return f.run(spans{{lo, s.view.len()}}, false)
 }
