@@ -42,10 +42,10 @@ func TestStress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("seed %d: %d commands, %d changes by another program, %d messages in the end", cfg.Seed, report.Commands, report.Outside, report.Messages)
-	for _, v := range report.Violations {
+	for _, v := range report.Violations { // before all else, with the reason in the first line: that is what a summary shows
 		t.Error(v)
 	}
+	t.Logf("seed %d: %d commands, %d changes by another program, %d messages in the end", cfg.Seed, report.Commands, report.Outside, report.Messages)
 	if report.Outside == 0 {
 		t.Error("the other program has done nothing")
 	}

@@ -18,6 +18,7 @@ type conn struct {
 	net.Conn
 	r        *bufio.Reader
 	tag      int
+	command  string // the last one that was sent
 	dialogue []string
 }
 
@@ -39,7 +40,8 @@ func (c *conn) last() []string { return c.dialogue[max(0, len(c.dialogue)-rememb
 func (c *conn) send(command string) (tag string, err error) {
 	c.tag++
 	tag = "t" + strconv.Itoa(c.tag)
-	return tag, c.write(tag + " " + command)
+	c.command = tag + " " + command
+	return tag, c.write(c.command)
 }
 
 func (c *conn) write(line string) error {

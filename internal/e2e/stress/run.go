@@ -51,7 +51,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		if err != nil {
 			return nil, fmt.Errorf("connection %d: %w", i, err)
 		}
-		defer s.conn.Close()
+		defer func() { s.conn.Close() }()
 		sessions[i] = s
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Duration)

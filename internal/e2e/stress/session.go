@@ -3,6 +3,7 @@ package stress
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -18,6 +19,8 @@ type session struct {
 	random   *rand.Rand
 	conn     *conn
 	view     *view
+	opening  *view // what SELECT opens, until the mailbox before is closed
+	selected bool
 	own      map[string]map[uint32]bool // by mailbox and UID: whether the keyword that is this session's alone was set
 	awaited  map[uint32]bool            // UIDs that the command under way should show
 	shown    map[uint32]bool            // UIDs whose flags the last command has shown
@@ -26,31 +29,24 @@ type session struct {
 	copyUID  []string                   // the last COPYUID that came untagged
 	condsel  bool                       // CONDSTORE from SELECT on
 	qresync  bool
+	notify   bool   // NOTIFY: news comes between commands too
 	above    uint64 // the highest MODSEQ that the command under way has shown since HIGHESTMODSEQ
+	showedBy string // by this response
 	commands int
 	opened   int
 }
 
-// session connects, logs in and opens a mailbox. A third of the sessions use QRESYNC, a third CONDSTORE.
+// session connects, logs in and opens a mailbox. A third of the sessions use QRESYNC, a third CONDSTORE; a quarter hears news between
+// commands.
 func (r *run) session(number int) (*session, error) {
-	nc, err := r.Dial()
-	if err != nil {
-		return nil, err
-	}
 	s := &session{
-		run: r, number: number, random: rand.New(rand.NewPCG(r.Seed, uint64(number))), conn: &conn{Conn: nc, r: bufio.NewReaderSize(nc, 64<<10)},
-		view: &view{}, own: map[string]map[uint32]bool{}, condsel: number%3 == 1,
+		run: r, number: number, random: rand.New(rand.NewPCG(r.Seed, uint64(number))),
+		view: &view{}, own: map[string]map[uint32]bool{}, condsel: number%3 == 1, qresync: number%3 == 0, notify: number%4 == 3,
 	}
 	for _, box := range boxes {
 		s.own[box] = map[uint32]bool{}
 	}
-	if _, err = s.conn.receive(); err == nil {
-		err = s.must(fmt.Sprintf("LOGIN %q %q", r.User, r.Password))
-	}
-	if err == nil && number%3 == 0 {
-		err = s.must("ENABLE QRESYNC")
-		s.qresync = true
-	}
+	err := s.connect()
 	if err == nil && number == 0 {
 		_, err = s.command("CREATE "+boxes[1], telling{}, true)
 	}
@@ -58,10 +54,45 @@ func (r *run) session(number int) (*session, error) {
 		err = s.open(boxes[number%2], false)
 	}
 	if err != nil {
-		nc.Close()
+		if s.conn == nil {
+			return nil, err
+		}
+		s.conn.Close()
 		return nil, fmt.Errorf("%w\n\t%s", err, strings.Join(s.conn.last(), "\n\t"))
 	}
 	return s, nil
+}
+
+// connect logs in, and says what the session wants to use.
+func (s *session) connect() error {
+	nc, err := s.Dial()
+	if err != nil {
+		return err
+	}
+	var dialogue []string
+	if s.conn != nil {
+		dialogue = append(s.conn.last(), "(connection lost)")
+	}
+	s.conn = &conn{Conn: nc, r: bufio.NewReaderSize(nc, 64<<10), dialogue: dialogue}
+	if _, err = s.conn.receive(); err == nil {
+		err = s.must(fmt.Sprintf("LOGIN %q %q", s.User, s.Password))
+	}
+	if err == nil && s.qresync {
+		err = s.must("ENABLE QRESYNC")
+	}
+	if err == nil && s.notify { // RFC 5465 6.1.2: expunges wait for a command all the same
+		err = s.must("NOTIFY SET (SELECTED-DELAYED (MessageNew (UID " + s.items() + ") MessageExpunge FlagChange))")
+	}
+	return err
+}
+
+// reconnect loses the connection, with whatever was on its way, and makes another.
+func (s *session) reconnect() error {
+	s.conn.Close()
+	known := s.view
+	s.view, s.selected = &view{}, false
+	defer func() { s.view = known }()
+	return s.connect()
 }
 
 // keyword is set and taken away by this session alone.
@@ -110,9 +141,13 @@ func (s *session) finish(tag string, may telling, mayFail bool) (status string, 
 		}
 	}
 	s.commands++
-	s.view.highest, s.above = max(s.view.highest, s.above), 0
+	if s.above > s.view.highest {
+		s.view.highest, s.view.raised = s.above, s.showedBy
+	}
+	s.above = 0
 	if hm, ok := code(status, "HIGHESTMODSEQ "); ok && len(hm) == 1 {
 		s.view.highest, _ = strconv.ParseUint(hm[0], 10, 64)
+		s.view.raised = s.during(tag + " " + status)
 	}
 	if !strings.HasPrefix(status, "OK") && !(mayFail && strings.HasPrefix(status, "NO")) {
 		return status, violation("%s %s", tag, status)
@@ -159,12 +194,24 @@ func (s *session) open(box string, readOnly bool) error {
 	return s.learn(1)
 }
 
+// fresh begins a view. Up to CLOSED, what is heard is about the mailbox before (RFC 9051 7.1).
 func (s *session) fresh(box string, readOnly bool) {
 	s.opened++
-	s.view = &view{
+	s.opening = &view{
 		box: box, readOnly: readOnly, number: s.number*1_000_000 + s.opened,
-		flags: map[uint32]string{}, modseq: map[uint32]uint64{}, missing: map[uint32]bool{},
+		flags: map[uint32]string{}, modseq: map[uint32]uint64{}, by: map[uint32]string{}, missing: map[uint32]bool{},
 	}
+	if !s.selected {
+		s.view = s.opening
+	}
+	s.selected = true
+}
+
+// leave closes the mailbox by CLOSE or UNSELECT.
+func (s *session) leave(how string) error {
+	err := s.must(how)
+	s.selected = false
+	return err
 }
 
 // learn asks for the messages from a sequence number on.
@@ -208,8 +255,9 @@ func (s *session) fetchBodies() error {
 	return s.must("UID FETCH 1:* (UID BODY.PEEK[])")
 }
 
-// resync closes the mailbox and opens it again from what is known of it (RFC 7162 3.2.5): the last HIGHESTMODSEQ, or a higher MODSEQ
-// that came afterwards. Half of the time it has not been told before of what is gone, but of everything else.
+// resync closes the mailbox, or loses its connection, and opens it again from what is known of it (RFC 7162 3.2.5): the last
+// HIGHESTMODSEQ, or a higher MODSEQ that came afterwards. Half of the time it has not been told before of what is gone, but of
+// everything else.
 func (s *session) resync() error {
 	news := s.settle
 	if s.random.IntN(2) == 0 {
@@ -218,9 +266,16 @@ func (s *session) resync() error {
 	if err := news(); err != nil || s.view.unlearned() >= 0 {
 		return err
 	}
-	known, since := s.view, s.view.highest
-	if err := s.must("UNSELECT"); err != nil {
+	leave := func() error { return s.leave("UNSELECT") }
+	if s.random.IntN(4) == 0 {
+		leave = s.reconnect
+	}
+	if err := leave(); err != nil {
 		return err
+	}
+	known, since := s.view, s.view.highest
+	if known.unlearned() >= 0 { // EXISTS came last: what is above is not known
+		return s.open(known.box, false)
 	}
 	s.fresh(known.box, false)
 	s.view.flags, s.view.modseq = known.flags, known.modseq
@@ -228,7 +283,7 @@ func (s *session) resync() error {
 	if err != nil {
 		return err
 	}
-	v, told, upTo := s.view, maps.Clone(s.view.flags), s.view.highest
+	v, told, toldBy, upTo := s.view, maps.Clone(s.view.flags), maps.Clone(s.view.by), s.view.highest
 	if err := s.learn(1); err != nil {
 		return err
 	}
@@ -239,14 +294,15 @@ func (s *session) resync() error {
 			unknown++
 		case uid >= v.next: // EXISTS told of its arrival, after what SELECT owes: nothing more must come unasked
 		case !ok && v.modseq[uid] <= upTo:
-			return violation("QRESYNC from %d says nothing of %d (MODSEQ %d)", since, uid, v.modseq[uid])
+			return violation("QRESYNC from %d says nothing of %d: %s; %d is of %s", since, uid, v.by[uid], since, known.raised)
 		case v.modseq[uid] <= upTo && flags != v.flags[uid]:
-			return violation("QRESYNC from %d leaves %d with (%s), it has (%s) since %d", since, uid, flags, v.flags[uid], v.modseq[uid])
+			return violation("QRESYNC from %d leaves %d with (%s), which is of %s; it has (%s): %s; %d is of %s",
+				since, uid, flags, cmp.Or(toldBy[uid], known.by[uid]), v.flags[uid], v.by[uid], since, known.raised)
 		}
 		delete(told, uid)
 	}
 	if len(told) > unknown {
-		return violation("QRESYNC from %d does not say that %v are gone", since, slices.Sorted(maps.Keys(told)))
+		return violation("QRESYNC from %d does not say that %v are gone; %d is of %s", since, slices.Sorted(maps.Keys(told)), since, known.raised)
 	}
 	for uid := range told {
 		delete(v.flags, uid)

@@ -100,6 +100,9 @@ func (s *session) store() error {
 	}
 	prefix, set, uids, bySeq := s.pick()
 	how, flag := []string{"+FLAGS", "-FLAGS", "+FLAGS.SILENT", "-FLAGS.SILENT"}[s.random.IntN(4)], sharedFlags[s.random.IntN(len(sharedFlags))]
+	if s.notify { // whether what is shown meanwhile was there before cannot be known
+		how, _ = strings.CutSuffix(how, ".SILENT")
+	}
 	s.shown = map[uint32]bool{}
 	status, err := s.command(fmt.Sprintf("%sSTORE %s %s (%s)", prefix, set, how, flag), telling{expunge: !bySeq}, true)
 	switch {
@@ -356,11 +359,11 @@ func (s *session) reopen() error {
 		return s.resync()
 	}
 	if way == 2 && !s.view.readOnly {
-		if err := s.must("CLOSE"); err != nil { // and expunges
+		if err := s.leave("CLOSE"); err != nil { // and expunges
 			return err
 		}
 	} else if way == 3 {
-		if err := s.must("UNSELECT"); err != nil {
+		if err := s.leave("UNSELECT"); err != nil {
 			return err
 		}
 	}

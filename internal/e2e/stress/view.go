@@ -16,10 +16,12 @@ type view struct {
 	uids     []uint32          // by sequence number; 0 is not known yet
 	flags    map[uint32]string // by UID; sorted, without \Recent
 	modseq   map[uint32]uint64
-	next     uint32          // UIDNEXT when the mailbox was opened
-	recent   int             // the last RECENT
-	highest  uint64          // HIGHESTMODSEQ that the client can resynchronise from
-	missing  map[uint32]bool // left out of an answer: these must turn out to be gone
+	next     uint32            // UIDNEXT when the mailbox was opened
+	recent   int               // the last RECENT
+	highest  uint64            // HIGHESTMODSEQ that the client can resynchronise from
+	raised   string            // the response that says so
+	by       map[uint32]string // by UID: the last response that was about it
+	missing  map[uint32]bool   // left out of an answer: these must turn out to be gone
 }
 
 // telling says what a response may do at this moment.
@@ -80,7 +82,7 @@ func (s *session) hear(line string, may telling) error {
 			return violation("%.60s of %d messages", line, len(v.uids))
 		}
 		if len(values) > 2 {
-			return s.fetched(n-1, values[2].list)
+			return s.fetched(n-1, values[2].list, s.during(line))
 		}
 	}
 	return nil
@@ -88,6 +90,10 @@ func (s *session) hear(line string, may telling) error {
 
 // heardCode takes in the response code of an untagged OK.
 func (s *session) heardCode(line string) error {
+	if strings.HasPrefix(line, "* OK [CLOSED]") {
+		s.view, s.above = s.opening, 0
+		return nil
+	}
 	for _, name := range []string{"HIGHESTMODSEQ", "UIDVALIDITY", "UIDNEXT", "COPYUID"} {
 		values, ok := code(line, name+" ")
 		if !ok || len(values) == 0 {
@@ -97,7 +103,7 @@ func (s *session) heardCode(line string) error {
 		switch name {
 		case "HIGHESTMODSEQ":
 			selecting := s.view.highest == 0
-			s.view.highest, s.above = n, 0
+			s.view.highest, s.view.raised, s.above = n, s.during(line), 0
 			if selecting { // later it may be lower than what was shown: expunges are held back
 				return s.told(s.view.box, 0, n)
 			}
@@ -182,7 +188,7 @@ func (v *view) unknown(uid uint32) int {
 }
 
 // fetched takes in what FETCH says of the message with index i.
-func (s *session) fetched(i int, items []value) error {
+func (s *session) fetched(i int, items []value, line string) error {
 	v := s.view
 	var flags, body *value
 	var modseq uint64
@@ -206,10 +212,11 @@ func (s *session) fetched(i int, items []value) error {
 	}
 	uid := v.uids[i]
 	if uid == 0 {
-		s.above = max(s.above, modseq)
+		s.showed(modseq, line)
 		return nil // somebody else's change; what the message is will be asked for
 	}
 	delete(s.awaited, uid)
+	v.by[uid] = line
 	m := message{v.box, v.validity, uid}
 	s.facts.raise(v.box, uid+1, modseq)
 	if body != nil && body.text != "NIL" {
@@ -219,15 +226,27 @@ func (s *session) fetched(i int, items []value) error {
 	}
 	if modseq != 0 {
 		if modseq < v.modseq[uid] {
-			return violation("MODSEQ of %d went from %d to %d", uid, v.modseq[uid], modseq)
+			return violation("MODSEQ of %d went from %d to %d: %s", uid, v.modseq[uid], modseq, line)
 		}
 		v.modseq[uid] = modseq
-		s.above = max(s.above, modseq)
+		s.showed(modseq, line)
 	}
 	if flags == nil {
 		return nil
 	}
 	return s.hasFlags(m, flags.list, modseq)
+}
+
+// showed takes a MODSEQ for one that the client may resynchronise from when the command is over.
+func (s *session) showed(modseq uint64, line string) {
+	if modseq > s.above {
+		s.above, s.showedBy = modseq, line
+	}
+}
+
+// during is a response with the command that it came in.
+func (s *session) during(line string) string {
+	return fmt.Sprintf("%.160s (during %.80s)", line, s.conn.command)
 }
 
 func (s *session) hasFlags(m message, list []value, modseq uint64) error {
@@ -300,7 +319,7 @@ func (v *view) differs(other *view) string {
 	}
 	for uid, flags := range v.flags {
 		if flags != other.flags[uid] {
-			return fmt.Sprintf("message %d has (%s), a fresh session sees (%s)", uid, flags, other.flags[uid])
+			return fmt.Sprintf("message %d has (%s), a fresh session sees (%s); the last of it: %s", uid, flags, other.flags[uid], v.by[uid])
 		}
 	}
 	return ""
