@@ -33,15 +33,21 @@ func (s *sink) Write(p []byte) (int, error)      { return len(p), nil }
 func (s *sink) SetReadDeadline(time.Time) error  { return nil }
 func (s *sink) SetWriteDeadline(time.Time) error { return nil }
 
-// benchmarkCommand runs one command again and again over 10 000 messages.
-func benchmarkCommand(b *testing.B, command string) {
+// A benchSession is a session that is told what to do without a network.
+type benchSession struct {
+	*session
+	client *sink
+	close  func()
+}
+
+// openBenchSession logs ana in to mail, with an index that knows nothing.
+func openBenchSession(b *testing.B, mail string) *benchSession {
 	ctx := context.Background()
 	quiet := slog.New(slog.DiscardHandler)
-	store, err := maildir.Open(maildir.Config{Mail: b.TempDir(), State: b.TempDir(), Host: "h", Log: quiet})
+	store, err := maildir.Open(maildir.Config{Mail: mail, State: b.TempDir(), Host: "h", Log: quiet})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer store.Close()
 	c := &sink{}
 	s := newSession(New(Config{Store: store, Log: quiet}), c, netip.Addr{})
 	s.ctx = ctx
@@ -49,24 +55,34 @@ func benchmarkCommand(b *testing.B, command string) {
 	if s.user, err = store.User(ctx, string(s.account.ID)); err != nil {
 		b.Fatal(err)
 	}
-	defer s.user.Release()
 	s.state = authenticated
 	s.dec.SetLimits(limitsAfterLogin(1 << 20))
-	fill(b, s.user, 10_000)
-	run := func(command string) {
-		c.command = command
-		s.dec.Begin()
-		if err := s.command(); err != nil {
-			b.Fatal(err)
-		}
+	return &benchSession{session: s, client: c, close: func() {
+		s.closeView()
+		s.user.Release()
+		store.Close()
+	}}
+}
+
+func (s *benchSession) run(b *testing.B, command string) {
+	s.client.command = command
+	s.dec.Begin()
+	if err := s.command(); err != nil {
+		b.Fatal(err)
 	}
-	run("a SELECT INBOX\r\n")
-	run(command) // what is cached, is
+}
+
+// benchmarkCommand runs one command again and again over 10 000 messages.
+func benchmarkCommand(b *testing.B, command string) {
+	s := openBenchSession(b, b.TempDir())
+	defer s.close()
+	fill(b, s.user, 10_000)
+	s.run(b, "a SELECT INBOX\r\n")
+	s.run(b, command) // what is cached, is
 	b.ReportAllocs()
 	for b.Loop() {
-		run(command)
+		s.run(b, command)
 	}
-	s.closeView()
 }
 
 func fill(b *testing.B, user *maildir.User, n int) {
@@ -116,3 +132,5 @@ func BenchmarkSortDate10k(b *testing.B) {
 func BenchmarkThread10k(b *testing.B) {
 	benchmarkCommand(b, "a THREAD REFERENCES UTF-8 ALL\r\n")
 }
+
+func BenchmarkFetchPreview10k(b *testing.B) { benchmarkCommand(b, "a FETCH 1:* (UID PREVIEW)\r\n") }

@@ -172,7 +172,7 @@ func (c *content) reader(r message.Range) (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return io.NewSectionReader(f, r.Start, r.Len()), nil
+	return f.Reader(r.Start, r.Len()), nil
 }
 
 // isGone says that a message was expunged meanwhile.

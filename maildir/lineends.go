@@ -53,24 +53,18 @@ func crlfInMemory(f durable.File, size int64, buffers *bufferPool) (*File, error
 
 // crlfText is raw, which is of buffers, with CRLF line ends.
 func crlfText(raw []byte, buffers *bufferPool) *File {
+	if bytes.IndexByte(raw, '\r') < 0 {
+		return inMemory(nil, raw, buffers)
+	}
 	var lines lineCounter
 	lines.count(raw)
 	if lines.bare == 0 {
-		return inMemory(raw, buffers)
+		return inMemory(raw, nil, buffers)
 	}
 	text := buffers.get(len(raw) + int(lines.bare))
 	appendCRLF(text[:0], raw, false)
 	buffers.put(raw)
-	return inMemory(text, buffers)
-}
-
-// inMemory is a message whose text goes back to buffers when it is closed.
-func inMemory(text []byte, buffers *bufferPool) *File {
-	return &File{r: bytes.NewReader(text), size: int64(len(text)), text: text, close: func() error {
-		buffers.put(text)
-		text = nil
-		return nil
-	}}
+	return inMemory(text, nil, buffers)
 }
 
 // A bufferPool keeps buffers for messages that are converted in memory.

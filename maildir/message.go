@@ -19,24 +19,43 @@ type durableDir = durable.Dir
 // File is an open message with CRLF line ends, whatever the file has. Reading it
 // goes on when the message is expunged meanwhile.
 type File struct {
-	r     io.ReaderAt
-	size  int64
-	close func() error
-	text  []byte // all of it, where it is in memory
+	r      io.ReaderAt // nil where it is in memory
+	size   int64
+	close  func() error
+	memory memoryText
 }
 
 // ReadAt implements io.ReaderAt.
-func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.r.ReadAt(p, off) }
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	if f.r == nil {
+		return f.memory.readAt(p, off)
+	}
+	return f.r.ReadAt(p, off)
+}
+
+// Reader reads n bytes from off on, forward only. It is valid until the file is closed.
+func (f *File) Reader(off, n int64) io.Reader {
+	if f.r == nil && f.memory.isBare() && off == 0 && n == f.size {
+		return &bareReader{left: f.memory.bare}
+	}
+	return io.NewSectionReader(f, off, n)
+}
 
 // Size is the number of bytes that can be read.
 func (f *File) Size() int64 { return f.size }
 
 // Close gives the file back.
-func (f *File) Close() error { return f.close() }
+func (f *File) Close() error {
+	f.memory.free()
+	if f.close == nil {
+		return nil
+	}
+	return f.close()
+}
 
 // WriteTo writes the whole message to w. io.ErrUnexpectedEOF: somebody cut the file.
 func (f *File) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.Copy(w, io.NewSectionReader(f.r, 0, f.size))
+	n, err := io.Copy(w, f.Reader(0, f.size))
 	if n < f.size && err == nil {
 		err = io.ErrUnexpectedEOF
 	}
@@ -266,7 +285,7 @@ func (m *Mailbox) readRow(ctx context.Context, s *State, i int, n int64) (*File,
 	ready := b.isCRLF(r, in.Size)
 	b.learnFrom(r, in)
 	if ready {
-		return inMemory(raw, buffers), nil
+		return inMemory(raw, nil, buffers), nil
 	}
 	f := crlfText(raw, buffers)
 	b.correctSize(r, f.size)

@@ -153,16 +153,16 @@ func (m *Mailbox) parse(ctx context.Context, s *State, i int, goal parseGoal, p 
 
 // parse returns the tree of the message.
 func (f *File) parse() (*message.Part, error) {
-	if f.text != nil {
-		return message.ParseBytes(f.text), nil
+	if f.r == nil {
+		return f.memory.parse(), nil
 	}
 	return message.Parse(f, f.Size())
 }
 
-// bytes returns a part of the message, valid until it is closed.
+// bytes returns a part of the message, valid until the next call.
 func (f *File) bytes(r message.Range) ([]byte, error) {
-	if f.text != nil {
-		return f.text[r.Start:r.End], nil
+	if f.r == nil {
+		return f.memory.bytes(r), nil
 	}
 	b := make([]byte, r.Len())
 	if _, err := f.ReadAt(b, r.Start); err != nil && err != io.EOF {

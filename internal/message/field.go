@@ -66,19 +66,17 @@ func (f *field) read(w *window) {
 	}
 	for w.fill(1) {
 		b := w.line()
-		n := len(b)
-		last := b[n-1] == '\n'
-		room := MaxFieldBytes - len(f.value)
-		f.value = append(f.value, b[:min(n, room)]...)
-		w.skip(n)
-		if last {
-			if n <= room {
-				f.value = bytes.TrimSuffix(f.value[:len(f.value)-1], []byte{'\r'})
-			}
+		text, ended := bytes.CutSuffix(b, lineFeed)
+		f.value = append(f.value, text[:min(len(text), MaxFieldBytes-len(f.value))]...)
+		w.skip(len(b))
+		if ended {
+			f.value = bytes.TrimSuffix(f.value, carriageReturn)
 			return
 		}
 	}
 }
+
+var carriageReturn = []byte{'\r'}
 
 // end hands the field to p.
 func (f *field) end(p *Part) {

@@ -10,17 +10,25 @@ import (
 // content never fails: what cannot be understood, or lies beyond MaxDepth or
 // MaxParts, is part of an enclosing body.
 func Parse(r io.ReaderAt, size int64) (*Part, error) {
-	root := &Part{Envelope: &Envelope{}}
-	p := parser{w: newWindow(r, size, parseWindow), parts: 1}
-	p.open = append(p.open, openPart{Part: root})
-	p.run()
-	return root, p.w.err
+	w := newWindow(r, size, parseWindow)
+	return scan(w), w.err
 }
 
 // ParseBytes is Parse for a message in memory.
-func ParseBytes(text []byte) *Part {
+func ParseBytes(text []byte) *Part { return scan(memoryWindow(text)) }
+
+// ParseBare is ParseBytes for a message without any carriage return, as if each of its
+// lines ended in CRLF: the tree is that of the message with them put in.
+func ParseBare(text []byte) *Part {
+	w := memoryWindow(text)
+	w.bare = true
+	return scan(w)
+}
+
+// scan returns the tree of what w slides over.
+func scan(w *window) *Part {
 	root := &Part{Envelope: &Envelope{}}
-	p := parser{w: memoryWindow(text), parts: 1}
+	p := parser{w: w, parts: 1}
 	p.open = append(p.open, openPart{Part: root})
 	p.run()
 	return root

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -265,6 +266,10 @@ func FuzzParse(f *testing.F) {
 		}
 		if _, err := Preview(bytes.NewReader(text), p, 200); err != nil {
 			t.Errorf("preview: %v", err)
+		}
+		bare := bytes.ReplaceAll(text, []byte("\r"), nil)
+		if x, y := ParseBare(bare), ParseBytes(bytes.ReplaceAll(bare, []byte("\n"), []byte("\r\n"))); !reflect.DeepEqual(x, y) {
+			t.Errorf("%q with bare line feeds: %+v, with CRLF %+v", bare, x, y)
 		}
 	})
 }

@@ -14,6 +14,7 @@ type window struct {
 	pos, end int
 	next     int64 // offset in the message of buf[end]
 	lines    int64 // line feeds read so far
+	bare     bool  // there is no carriage return in it, and one is counted for each line feed
 	err      error // other than io.EOF; nothing more is read then
 }
 
@@ -33,7 +34,13 @@ func memoryWindow(text []byte) *window {
 }
 
 // offset returns where in the message the unread bytes begin.
-func (w *window) offset() int64 { return w.next - int64(w.end-w.pos) }
+func (w *window) offset() int64 {
+	at := w.next - int64(w.end-w.pos)
+	if w.bare {
+		at += w.lines
+	}
+	return at
+}
 
 func (w *window) unread() []byte { return w.buf[w.pos:w.end] }
 
@@ -108,7 +115,7 @@ func (w *window) lineEndBefore() int64 {
 	switch {
 	case w.pos < 1 || w.buf[w.pos-1] != '\n':
 		return 0
-	case w.pos < 2 || w.buf[w.pos-2] != '\r':
+	case !w.bare && (w.pos < 2 || w.buf[w.pos-2] != '\r'):
 		return 1
 	}
 	return 2
