@@ -2,9 +2,7 @@ package maildir
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"buzon/internal/durable"
 )
@@ -15,53 +13,24 @@ import (
 // have the mailbox selected are told at once. The message gets its UID when a
 // mailbox is looked at next.
 func (u *User) Deliver(ctx context.Context, st *Staged, mailbox string, flags Flags) (deliveredTo string, err error) {
-	if err := st.Sync(); err != nil {
-		return "", fmt.Errorf("deliver: %w", err)
+	d := &delivery{user: u, staged: st, mailbox: mailbox, flags: flags}
+	u.commits.commit(d)
+	if d.err != nil {
+		return "", fmt.Errorf("deliver to %.80q: %w", mailbox, diskError(d.err))
 	}
-	place, err := u.deliveryPlace(mailbox, flags)
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrBadName) {
-		place, err = u.deliveryPlace(inbox, flags)
-	}
-	if err != nil {
-		return "", fmt.Errorf("deliver to %.80q: %w", mailbox, diskError(err))
-	}
-	defer place.close()
-	name := st.base()
-	if flags != 0 {
-		name += parseInfo("").with(flags, 0)
-	}
-	err = st.move(place.dir, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		u.forgetInboxNew() // the directory is gone, and its inode may be another one's now
-	}
-	if err == nil {
-		if err = u.syncs.sync(place.dir, place.ino); err != nil {
-			// Not known to be durable: it must not be there when the sender
-			// is told to come again.
-			_ = place.dir.Remove(name)
-		}
-	}
-	if err != nil {
-		return "", fmt.Errorf("deliver to %.80q: %w", mailbox, diskError(err))
-	}
-	if m := place.mailbox; m != nil {
-		m.kick()
-	}
-	return place.name, nil
+	return d.into, nil
 }
 
 // place is where a delivery goes.
 type place struct {
 	name    string
 	dir     durable.Dir
-	ino     uint64   // of dir
 	mailbox *Mailbox // nil when nobody has it open
 	close   func()
 }
 
+// deliveryPlace looks for it. u.mu is held.
 func (u *User) deliveryPlace(name string, flags Flags) (*place, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	f, err := u.findLocked(name)
 	if err != nil {
 		return nil, err
@@ -84,12 +53,7 @@ func (u *User) deliveryPlace(name string, flags Flags) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := dir.Self()
-	if err != nil {
-		_ = dir.Close()
-		return nil, err
-	}
-	return &place{f.name, dir, in.Ino, u.mailboxes[f.dir], func() { _ = dir.Close() }}, nil
+	return &place{f.name, dir, u.mailboxes[f.dir], func() { _ = dir.Close() }}, nil
 }
 
 // newOfInbox is where nearly all mail goes: the directory stays open, and is looked
@@ -107,7 +71,7 @@ func (u *User) newOfInbox() (*place, error) {
 		// The old one may be in use: it is closed when nobody has it any more.
 		*held = heldDir{dir, in}
 	}
-	return &place{inbox, held.dir, held.info.Ino, u.mailboxes[""], func() {}}, nil
+	return &place{inbox, held.dir, u.mailboxes[""], func() {}}, nil
 }
 
 func (u *User) forgetInboxNew() {

@@ -134,6 +134,12 @@ func (s *Staged) seal(touch func(durable.File) error) error {
 	if err == nil {
 		err = s.file.Sync()
 	}
+	s.sealed(err)
+	return s.failed
+}
+
+// sealed closes the file after its fsync, which ended with err.
+func (s *Staged) sealed(err error) {
 	if e := s.file.Close(); err == nil {
 		err = e
 	}
@@ -141,7 +147,6 @@ func (s *Staged) seal(touch func(durable.File) error) error {
 	if err != nil {
 		s.failed = fmt.Errorf("sync message: %w", diskError(err))
 	}
-	return s.failed
 }
 
 // Discard removes the message unless it was delivered or appended. It may be

@@ -73,6 +73,8 @@ type Store struct {
 	mu     sync.Mutex
 	users  map[string]*User
 	closed bool
+	// commits are the group commits of the disks that there are trees on, by device.
+	commits map[uint64]*groupCommit
 
 	lingering int // users that nobody holds
 
@@ -83,7 +85,7 @@ type Store struct {
 
 // Open opens the store. The directories are made where they are missing.
 func Open(cfg Config) (*Store, error) {
-	s := &Store{cfg: cfg, now: cfg.Now, log: cfg.Log, users: map[string]*User{}, mail: cfg.MailDir, state: cfg.StateDir}
+	s := &Store{cfg: cfg, now: cfg.Now, log: cfg.Log, users: map[string]*User{}, commits: map[uint64]*groupCommit{}, mail: cfg.MailDir, state: cfg.StateDir}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -118,6 +120,18 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.background.Go(func() { s.mapper.Run(s.ctx) })
 	return s, nil
+}
+
+// commitsOn is how deliveries to trees on a disk become durable.
+func (s *Store) commitsOn(device uint64) *groupCommit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.commits[device]
+	if g == nil {
+		g = newGroupCommit()
+		s.commits[device] = g
+	}
+	return g
 }
 
 // stateDir is the directory of the indexes; nil when none are kept. It is made again

@@ -32,7 +32,7 @@ type User struct {
 	filePerm fs.FileMode
 	granule  time.Duration // of directory times; 0: every change has its own
 	buffers  bufferPool
-	syncs    groupSyncs   // of deliveries
+	commits  *groupCommit // of deliveries to this disk
 	seen     atomic.Int64 // when the tree was last known to be in its place, ns
 
 	mu          sync.Mutex          // guards the folder tree: mailboxes come and go under it
@@ -175,6 +175,7 @@ func (u *User) open() error {
 		return fmt.Errorf("uid %d, this process is uid %d: %w", self.UID, euid, ErrForeignOwner)
 	}
 	u.dirPerm, u.filePerm = self.Mode.Perm(), filePermOf(self.Mode)
+	u.commits = u.store.commitsOn(self.Dev)
 	dirs, err := openFolderDirs(u.root, u.dirPerm)
 	if err != nil {
 		return err

@@ -81,6 +81,7 @@ func perSecond(t *testing.T, workers int, during time.Duration, worker benchWork
 		defer end()
 	}
 	var done atomic.Int64
+	var failed atomic.Bool
 	var running sync.WaitGroup
 	used := totalTime(pids)
 	start := time.Now()
@@ -89,6 +90,7 @@ func perSecond(t *testing.T, workers int, during time.Duration, worker benchWork
 			for time.Since(start) < during {
 				if err := once(); err != nil {
 					t.Error(err)
+					failed.Store(true)
 					return
 				}
 				done.Add(1)
@@ -98,7 +100,7 @@ func perSecond(t *testing.T, workers int, during time.Duration, worker benchWork
 	running.Wait()
 	took := time.Since(start)
 	n := float64(done.Load())
-	if t.Failed() || n == 0 {
+	if failed.Load() || n == 0 {
 		t.FailNow()
 	}
 	return n / took.Seconds(), float64((totalTime(pids) - used).Microseconds()) / n
