@@ -385,6 +385,7 @@ set index_format="%%Z <%%s>"
 	x.shows("<number 00000007>")
 	r.s.do(`STORE 2 +FLAGS.SILENT (\Deleted)`)
 	r.s.do("EXPUNGE")
+	x.hides("<number 00000001>") // or 4 would still be another message
 	x.keys("4", "Enter", "F", "$")
 	inbox("2RS", "3S", "7F", "F")
 	x.keys("q")

@@ -50,10 +50,32 @@ func (x *terminal) keys(keys ...string) {
 // shows waits for a text on the screen.
 func (x *terminal) shows(text string) {
 	x.t.Helper()
+	x.screen(func(screen string) error {
+		if !strings.Contains(screen, text) {
+			return errors.New("no " + text)
+		}
+		return nil
+	})
+}
+
+// hides waits until a text is not on the screen any more.
+func (x *terminal) hides(text string) {
+	x.t.Helper()
+	x.screen(func(screen string) error {
+		if strings.Contains(screen, text) {
+			return errors.New(text + " is still")
+		}
+		return nil
+	})
+}
+
+// screen waits until what is on the screen is as it should be.
+func (x *terminal) screen(check func(screen string) error) {
+	x.t.Helper()
 	eventually(x.t, 2*patience, func() error {
 		screen, err := x.tmux("capture-pane", "-p")
-		if err == nil && !strings.Contains(screen, text) {
-			err = errors.New("no " + text)
+		if err == nil {
+			err = check(screen)
 		}
 		if err != nil {
 			return fmt.Errorf("%w on the screen of %s:\n%s", err, x.command, screen)
