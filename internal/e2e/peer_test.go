@@ -2,12 +2,14 @@ package e2e_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -197,56 +199,77 @@ type imapSession struct {
 	end func()
 	// limit bounds the wait for a line.
 	limit deadline
+	read  []byte // the last response
 	// races: others expunge what this session works on, and it may be told so.
 	races bool
 }
 
-func (s *imapSession) line() string {
-	var whole strings.Builder
-	if s.limit != nil {
+func (s *imapSession) line() string { return string(s.response()) }
+
+// response is line in memory that the next one uses again: benchmarks are to measure the
+// server, not the client.
+func (s *imapSession) response() []byte {
+	s.read = s.read[:0]
+	if s.limit != nil && s.r.Buffered() == 0 {
 		s.limit.SetReadDeadline(time.Now().Add(longestCommand))
 	}
 	for {
-		part, err := s.r.ReadString('\n')
+		start := len(s.read)
+		part, err := s.r.ReadSlice('\n')
+		s.read = append(s.read, part...)
+		if err == bufio.ErrBufferFull {
+			rest, readErr := s.r.ReadBytes('\n')
+			s.read, err = append(s.read, rest...), readErr
+		}
 		if err != nil {
-			s.t.Errorf("IMAP: %v after %.200q", err, whole.String()+part)
-			return ""
+			s.t.Errorf("IMAP: %v after %.200q", err, s.read)
+			return nil
 		}
-		whole.WriteString(part)
-		part = strings.TrimRight(part, "\r\n")
-		open := strings.LastIndexByte(part, '{')
-		if open < 0 || !strings.HasSuffix(part, "}") {
-			return whole.String()
+		size, literal := literalSize(s.read[start:])
+		if !literal {
+			return s.read
 		}
-		n, err := strconv.Atoi(strings.TrimSuffix(part[open+1:len(part)-1], "+"))
-		if err != nil {
-			return whole.String()
-		}
-		if _, err := io.CopyN(&whole, s.r, int64(n)); err != nil {
+		start = len(s.read)
+		s.read = slices.Grow(s.read, size)[:start+size]
+		if _, err := io.ReadFull(s.r, s.read[start:]); err != nil {
 			s.t.Errorf("IMAP literal: %v", err)
-			return ""
+			return nil
 		}
 	}
 }
 
-// each runs a command and calls fn with each untagged response; it wants OK.
+// literalSize finds {n} or {n+} at the end of a line.
+func literalSize(line []byte) (n int, ok bool) {
+	line, ok = bytes.CutSuffix(bytes.TrimRight(line, "\r\n"), []byte("}"))
+	open := bytes.LastIndexByte(line, '{')
+	if !ok || open < 0 {
+		return 0, false
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(string(line[open+1:]), "+"))
+	return n, err == nil
+}
+
+// each runs a command and calls fn, where there is one, with each untagged response; it
+// wants OK.
 func (s *imapSession) each(fn func(line string), format string, args ...any) (took time.Duration) {
 	s.tag++
-	tag := "t" + strconv.Itoa(s.tag)
+	tag := fmt.Appendf(nil, "t%d ", s.tag)
 	start := time.Now()
-	fmt.Fprintf(s.w, tag+" "+format+"\r\n", args...)
+	fmt.Fprintf(s.w, "%s"+format+"\r\n", append([]any{tag}, args...)...)
 	for {
-		l := s.line()
-		if l == "" {
+		l := s.response()
+		if len(l) == 0 {
 			return time.Since(start)
 		}
-		if rest, ok := strings.CutPrefix(l, tag+" "); ok {
-			if !strings.HasPrefix(rest, "OK") && !(s.races && strings.Contains(rest, "EXPUNGEISSUED")) {
+		if rest, ok := bytes.CutPrefix(l, tag); ok {
+			if !bytes.HasPrefix(rest, []byte("OK")) && !(s.races && bytes.Contains(rest, []byte("EXPUNGEISSUED"))) {
 				s.t.Errorf("%.60q: %s", fmt.Sprintf(format, args...), rest)
 			}
 			return time.Since(start)
 		}
-		fn(l)
+		if fn != nil {
+			fn(string(l))
+		}
 	}
 }
 
@@ -258,7 +281,7 @@ func (s *imapSession) do(format string, args ...any) (lines []string) {
 
 // timed is how long a command takes.
 func (s *imapSession) timed(format string, args ...any) time.Duration {
-	return s.each(func(string) {}, format, args...)
+	return s.each(nil, format, args...)
 }
 
 // number is the one after word in a list of responses, as in [UIDNEXT 7].
