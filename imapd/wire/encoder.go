@@ -208,6 +208,9 @@ func AppendString(b []byte, s string, utf8OK bool) []byte {
 		return append(b, s...)
 	}
 	b = append(b, '"')
+	if strings.IndexByte(s, '"') < 0 && strings.IndexByte(s, '\\') < 0 {
+		return append(append(b, s...), '"')
+	}
 	for i := range len(s) {
 		if s[i] == '"' || s[i] == '\\' {
 			b = append(b, '\\')
@@ -220,17 +223,22 @@ func AppendString(b []byte, s string, utf8OK bool) []byte {
 // quotable: RFC 9051 4.3: no CR, LF, NUL; RFC 3501: no 8-bit. Very long ones are literals, because
 // clients have line limits.
 func quotable(s string, utf8OK bool) bool {
-	if len(s) > 1000 {
+	if len(s) > 1000 || strings.IndexByte(s, '\r') >= 0 || strings.IndexByte(s, '\n') >= 0 || strings.IndexByte(s, 0) >= 0 {
 		return false
 	}
-	ascii := true
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '\r' || c == '\n' || c == 0:
+	return isASCII(s) || utf8OK && utf8.ValidString(s)
+}
+
+func isASCII(s string) bool {
+	for ; len(s) >= 8; s = s[8:] {
+		if (s[0]|s[1]|s[2]|s[3]|s[4]|s[5]|s[6]|s[7])&0x80 != 0 {
 			return false
-		case c >= 0x80:
-			ascii = false
 		}
 	}
-	return ascii || utf8OK && utf8.ValidString(s)
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
