@@ -76,7 +76,6 @@ func (g *groupCommit) commit(d *delivery) {
 	if d.err == errUserBusy { // now nobody else has to wait
 		d.user.mu.Lock()
 		t := d.findTarget()
-		d.user.mu.Unlock()
 		t.take(d)
 		t.finish(t.sync())
 	}
@@ -136,7 +135,6 @@ func placeAll(all []*delivery) {
 				continue
 			}
 			t = d.findTarget()
-			d.user.mu.Unlock()
 			targets = append(targets, t)
 		}
 		t.take(d)
@@ -160,8 +158,10 @@ func (d *delivery) targetAmong(targets []*target) *target {
 	return nil
 }
 
-// findTarget looks for the directory that d goes to. The user's lock is held.
+// findTarget looks for the directory that d goes to, and unlocks the user, who is
+// locked.
 func (d *delivery) findTarget() *target {
+	defer d.user.mu.Unlock()
 	place, err := d.user.deliveryPlace(d.mailbox, d.flags)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrBadName) {
 		place, err = d.user.deliveryPlace(inbox, d.flags)
