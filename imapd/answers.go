@@ -85,6 +85,7 @@ var storeAnswers = []struct {
 	{maildir.ErrBadName, "CANNOT", "The mailbox name cannot be used", true},
 	{maildir.ErrInbox, "CANNOT", "Not possible with INBOX", true},
 	{maildir.ErrExpunged, "EXPUNGEISSUED", expungedText, true},
+	{maildir.ErrLongInfo, "LIMIT", "Some of the messages cannot have other flags: the names of their files would be too long", true},
 	{maildir.ErrUnreadable, "CONTACTADMIN", "Some of the messages cannot be read, the server's log has more", false},
 	{maildir.ErrQuota, "OVERQUOTA", "Quota exceeded", true},
 	{maildir.ErrLimit, "LIMIT", "A limit is reached", true},

@@ -118,7 +118,7 @@ func TestCase17LongestNameAndCR(t *testing.T) {
 	}
 	same("claimed")
 	for _, c := range []Change{{Op: Add, Flags: FlagAnswered}, {Op: Add, Keywords: []string{"Later"}}} {
-		if res, err := h.inbox.Store(h.ctx(), uids, c); !errors.Is(err, ErrBadName) || len(res.Gone) > 0 {
+		if res, err := h.inbox.Store(h.ctx(), uids, c); !errors.Is(err, ErrLongInfo) || len(res.Gone) > 0 {
 			t.Errorf("store: %v, gone %v", err, res.Gone)
 		}
 		same("stored")

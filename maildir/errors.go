@@ -10,6 +10,7 @@ var (
 	ErrInbox        = errors.New("not allowed for INBOX")
 	ErrNoSelect     = errors.New("not a mailbox, only a name above others")
 	ErrExpunged     = errors.New("message has been expunged")
+	ErrLongInfo     = errors.New("file name has no room for other flags")
 	ErrUnreadable   = errors.New("message cannot be read") // its file is of another owner, or the disk is bad
 	ErrQuota        = errors.New("quota exceeded")
 	ErrFull         = errors.New("file system is full")

@@ -95,3 +95,37 @@ func (w *watcher) give(q eventQueue) {
 	clear(q.halves)
 	w.spare = eventQueue{list: q.list[:0], names: q.names[:0], halves: q.halves}
 }
+
+// skim takes events off m's queue from its beginning, as long as they are the caller's
+// own. It reports whether the first that is not is one that he has to look at now, not
+// later. The caller holds m's lock.
+func (w *watcher) skim(m *Mailbox, what func(event) (own, later bool)) (foreign bool) {
+	told := w.readFor(m)
+	defer kickAll(told)
+	defer w.mu.Unlock()
+	q := &m.queue
+	n := 0
+	for e := range q.all() {
+		own, later := what(e)
+		if !own {
+			foreign = !later
+			break
+		}
+		n++
+	}
+	q.drop(n)
+	return foreign || q.lost
+}
+
+// drop takes the first n events away.
+func (q *eventQueue) drop(n int) {
+	if n == 0 {
+		return
+	}
+	gone := q.list[n-1].end
+	q.names = q.names[:copy(q.names, q.names[gone:])]
+	q.list = q.list[:copy(q.list, q.list[n:])]
+	for k := range q.list {
+		q.list[k].end -= gone
+	}
+}

@@ -16,8 +16,8 @@ import (
 // through two rooms, so that the next one's files are written while its directories
 // are.
 type groupCommit struct {
-	files contextLock // the room where files are synced
-	names contextLock // the room where they get their places
+	files *contextLock // the room where files are synced
+	names *contextLock // the room where they get their places
 
 	mu   sync.Mutex
 	next *commitGroup // who waits for the first room; nil: nobody

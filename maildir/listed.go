@@ -256,12 +256,10 @@ func (m *Mailbox) readNews(ctx context.Context) error {
 // listChanged reports that the uidlist is not as it was read last; false while
 // somebody works on the mailbox, who will see it.
 func (m *Mailbox) listChanged() bool {
-	select {
-	case m.lock <- struct{}{}:
-		defer m.lock.unlock()
-		in, err := m.dir.folder.Stat(uidlistFile)
-		return err != nil || stampOf(in) != m.uids.stamp
-	default:
+	if !m.lock.tryLock() {
 		return false
 	}
+	defer m.lock.unlock()
+	in, err := m.dir.folder.Stat(uidlistFile)
+	return err != nil || stampOf(in) != m.uids.stamp
 }

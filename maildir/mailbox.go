@@ -34,12 +34,13 @@ type Mailbox struct {
 	settled  atomic.Bool // nothing to do but wait for events
 	syncing  atomic.Bool // a look at the disk is on its way
 	flushing atomic.Bool // renames or the log wait to be synced
+	storing  atomic.Bool // a large STORE is on its way, which looks at the disk itself
 
 	flushLock sync.Mutex // held while they are
 
 	queue eventQueue // guarded by watcher.mu
 
-	lock contextLock
+	lock *contextLock
 	// All below is guarded by lock, but for the pointer to the index.
 	dir       folderDirs
 	dirName   string // "" is INBOX, the root itself
@@ -201,7 +202,7 @@ func (s *subscribers) any() bool {
 
 // kick has the mailbox looked at, soon, when a session listens. It does not wait.
 func (m *Mailbox) kick() {
-	if !m.subs.any() || !m.syncing.CompareAndSwap(false, true) {
+	if m.storing.Load() || !m.subs.any() || !m.syncing.CompareAndSwap(false, true) {
 		return
 	}
 	m.user.store.background.Go(func() {
@@ -220,17 +221,40 @@ const backgroundSync = 5 * time.Minute
 
 // contextLock is a mutex that a context can end the wait for. Waiters are served
 // in turn.
-type contextLock chan struct{}
+type contextLock struct {
+	held    chan struct{}
+	waiting atomic.Int32
+}
 
-func newContextLock() contextLock { return make(contextLock, 1) }
+func newContextLock() *contextLock { return &contextLock{held: make(chan struct{}, 1)} }
 
-func (l contextLock) lock(ctx context.Context) error {
+func (l *contextLock) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if l.tryLock() {
+		return nil
+	}
+	l.waiting.Add(1)
+	defer l.waiting.Add(-1)
 	select {
-	case l <- struct{}{}:
+	case l.held <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (l contextLock) unlock() { <-l }
+func (l *contextLock) tryLock() bool {
+	select {
+	case l.held <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *contextLock) unlock() { <-l.held }
+
+// wanted reports that somebody waits for the lock.
+func (l *contextLock) wanted() bool { return l.waiting.Load() > 0 }

@@ -3,6 +3,7 @@ package maildir
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -38,28 +39,41 @@ type StoreResult struct {
 	Gone     []UID  // expunged by others meanwhile, ascending
 }
 
-// storeChunk is how many messages are renamed before others get their turn.
+// storeChunk is how many messages are renamed before others who wait get their turn,
+// and about how many are published at a time.
 const storeChunk = 500
 
 // Store changes flags and keywords of messages. It is done when it returns; it is
 // durable then with Config.FlagsDurable, otherwise within a second, or after
 // Commit. A large change is published in parts, between which other sessions
 // work. ErrLimit: no number is left for a keyword; nothing was changed then.
+// ErrLongInfo: what other programs wrote into the name of a file leaves no room for
+// flags; all other messages were changed.
 func (m *Mailbox) Store(ctx context.Context, uids []UID, c Change) (StoreResult, error) {
 	var res StoreResult
 	uids = slices.Clone(uids)
 	slices.Sort(uids)
 	uids = slices.Compact(uids)
 	st := &storing{m: m, change: c, res: &res}
+	if len(uids) >= flyLeast {
+		st.pilot = newPilot()
+		defer st.pilot.close()
+		go st.pilot.run()
+	}
 	for len(uids) > 0 {
-		n := min(len(uids), storeChunk)
-		if err := st.some(ctx, uids[:n]); err != nil {
+		n, err := st.some(ctx, uids)
+		if err != nil {
 			return res, m.fail("store in", err)
 		}
 		uids = uids[n:]
 	}
+	slices.Sort(res.Gone)
+	slices.Sort(res.Modified)
 	if res.State == nil {
 		res.State = m.State()
+	}
+	if st.alone != nil {
+		return res, fmt.Errorf("store in %s: %w", m.Name(), st.alone)
 	}
 	if m.user.store.cfg.FlagsDurable {
 		if err := m.lock.lock(ctx); err != nil {

@@ -1,8 +1,10 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"buzon/internal/durable"
@@ -17,11 +19,13 @@ type storing struct {
 
 	set   KeywordSet // the change's keywords, as this chunk numbers them
 	infos map[infoKeywords]nextInfo
-	done  []renamed
-	row   renamed // the one that is being renamed
-	moved bool    // it has another name, or other keywords
+	done  []renamed // not in the state yet
+	row   renamed   // the one that is being renamed
+	moved bool      // it has another name, or other keywords
+	alone error     // what went wrong with one message alone
 
-	breath durable.Breath
+	pilot  *pilot // of a large STORE, else nil
+	flight flight
 }
 
 // infoKeywords is what a change looks at: messages that agree in it end up alike.
@@ -46,32 +50,35 @@ type renamed struct {
 	overflow KeywordSet
 }
 
-// some changes a chunk of messages, which ascend.
-func (st *storing) some(ctx context.Context, uids []UID) error {
+// some changes the first of the messages, which ascend, and returns how many. It holds
+// the lock until others had to wait long enough for it.
+func (st *storing) some(ctx context.Context, uids []UID) (n int, err error) {
 	m := st.m
 	if err := m.lock.lock(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer m.lock.unlock()
 	if err := m.checkFolder(); err != nil {
-		return err
+		return 0, err
 	}
 	if err := st.number(ctx); err != nil {
-		return err
+		return 0, err
 	}
-	defer m.user.store.watch.burst(2 * len(uids))()
-	err := st.renameAll(ctx, uids)
-	if m.hasOverflow(st.done) {
-		if e := m.storeOverflow(st.done); err == nil {
-			err = e
-		}
+	defer func() { st.res.State = m.State() }()
+	if st.pilot != nil {
+		return st.fly(ctx, uids)
 	}
-	m.publishRenamed(st.done)
-	st.res.State = m.State()
-	if err == nil && len(uids) == storeChunk && m.disk.live {
-		// The events of our own renames, before the kernel's queue is full.
-		_, err = m.syncLocked(ctx)
+	err = st.renameAll(ctx, uids)
+	return len(uids), cmp.Or(err, st.settle())
+}
+
+// settle makes what was renamed the state.
+func (st *storing) settle() (err error) {
+	if st.m.hasOverflow(st.done) {
+		err = st.m.storeOverflow(st.done)
 	}
+	st.m.publishRenamed(st.done)
+	st.done = st.done[:0]
 	return err
 }
 
@@ -89,41 +96,46 @@ func (st *storing) number(ctx context.Context) (err error) {
 	return err
 }
 
-// renameAll renames what is to be renamed, until an error that is not of one message
-// alone.
-func (st *storing) renameAll(ctx context.Context, uids []UID) (err error) {
-	m, c, res := st.m, &st.change, st.res
-	if st.done == nil {
-		st.done = make([]renamed, 0, len(uids))
+// find returns the row of a message that is to be changed in the newest state.
+func (st *storing) find(uid UID) (s *State, i int, ok bool) {
+	s = st.m.State()
+	i, ok = s.Find(uid)
+	switch since := st.change.UnchangedSince; {
+	case !ok:
+		st.res.Gone = append(st.res.Gone, uid)
+	case since != nil && s.modseqAt(i) > *since:
+		st.res.Modified = append(st.res.Modified, uid)
+		ok = false
 	}
-	st.done = st.done[:0]
+	return s, i, ok
+}
+
+// renameAll renames what is to be renamed one after the other, until an error that is
+// not of one message alone.
+func (st *storing) renameAll(ctx context.Context, uids []UID) error {
+	m := st.m
 	rename := st.rename
 	for _, uid := range uids {
-		st.breath.Take()
-		s := m.State()
-		i, ok := s.Find(uid)
-		switch {
-		case !ok:
-			res.Gone = append(res.Gone, uid)
-			continue
-		case c.UnchangedSince != nil && s.modseqAt(i) > *c.UnchangedSince:
-			res.Modified = append(res.Modified, uid)
+		s, i, ok := st.find(uid)
+		if !ok {
 			continue
 		}
 		st.row, st.moved = renamed{uid: uid}, false
 		e := m.onFileLocked(ctx, s, i, rename)
 		switch {
 		case errors.Is(e, ErrExpunged):
-			res.Gone = append(res.Gone, uid)
-		case errors.Is(e, errUnsteady) || isTooLong(e):
-			err = e // of this message alone
+			st.res.Gone = append(st.res.Gone, uid)
+		case isTooLong(e):
+			st.alone = fmt.Errorf("%w: %w", ErrLongInfo, e)
+		case errors.Is(e, errUnsteady):
+			st.alone = e
 		case e != nil:
 			return e
 		case st.moved:
 			st.done = append(st.done, st.row)
 		}
 	}
-	return err
+	return nil
 }
 
 // rename renames one file. When somebody else renames it at the same time, the same
