@@ -290,7 +290,7 @@ match from src 127.0.0.0/8 for any action "out"
 func startOpenSMTPD(t *testing.T, root, ip, resolvConf string) *mailPeer {
 	t.Helper()
 	p := newPeer(t, "opensmtpd", "o.test", ip, nobody)
-	for _, sub := range []string{"spool/smtpd", "lib/opensmtpd/empty", "log"} {
+	for _, sub := range []string{"spool/smtpd", "lib/opensmtpd/empty", "log", "run"} {
 		if err := os.MkdirAll(filepath.Join(p.dir, sub), 0o711); err != nil {
 			t.Fatal(err)
 		}
@@ -300,6 +300,7 @@ func startOpenSMTPD(t *testing.T, root, ip, resolvConf string) *mailPeer {
 	own["/etc/resolv.conf"] = resolvConf
 	own["/var/spool"] = filepath.Join(p.dir, "spool")
 	own["/var/lib"] = filepath.Join(p.dir, "lib")
+	own["/run"] = filepath.Join(p.dir, "run") // for its control socket: another run of these tests may have one
 	own["/usr/libexec"] = filepath.Join(root, "usr/libexec")
 	p.start(t, own, filepath.Join(root, "usr/sbin/smtpd"), "-d", "-f", filepath.Join(p.dir, "smtpd.conf"))
 	return p
