@@ -64,8 +64,9 @@ storm: ## others rename 20 000 messages for a minute; Dovecot beside us
 	BUZON_STORM_MESSAGES=20000 BUZON_STORM_SECONDS=60 go test -count=1 -v -timeout 10m -run '^TestStorm$$' ./internal/e2e
 
 MESSAGES := 100000
+BENCHES := Store|Delivery
 bench-store: ## a large folder and deliveries; Dovecot and a bare program beside us. MESSAGES=1000000 on demand
-	BUZON_BENCH_MESSAGES=$(MESSAGES) BUZON_BENCH_SECONDS=3 go test -count=1 -v -timeout 60m -run '^Test(Store|Delivery)Bench$$' ./internal/e2e
+	BUZON_BENCH_MESSAGES=$(MESSAGES) BUZON_BENCH_SECONDS=3 go test -count=1 -v -timeout 60m -run '^Test($(BENCHES))Bench$$' ./internal/e2e
 
 bench-relay: ## users' mail through us to another host, Postfix beside us; as root
 	BUZON_BENCH_RELAY=1 BUZON_BENCH_MESSAGES=$${BUZON_BENCH_MESSAGES:-2000} go test -count=1 -v -timeout 30m -run '^TestRelayBench$$' ./internal/e2e
